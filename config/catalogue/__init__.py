@@ -1,0 +1,162 @@
+"""The catalogue of providers: rows of data and what redeo.yaml changes of them or adds, as ProviderSpec.
+
+Owns the form of a row. The facts stand in providers.yaml, each from the provider's own documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import yaml
+
+from config.errors import InvalidField
+from config.model import Auth, AuthScheme, Credential, Operation, ProviderSpec, Quirks, Route, StreamUsage
+
+_BEARER: Final = Auth(AuthScheme.BEARER)
+_DIALECTS: Final[Mapping[str, Mapping[Operation, str]]] = {
+    "openai": {
+        Operation.CHAT: "/chat/completions",
+        Operation.COMPLETIONS: "/completions",
+        Operation.RESPONSES: "/responses",
+        Operation.EMBEDDINGS: "/embeddings",
+        Operation.IMAGES: "/images",
+        Operation.AUDIO: "/audio",
+        Operation.MODERATIONS: "/moderations",
+        Operation.RERANK: "/rerank",
+        Operation.FILES: "/files",
+        Operation.MODELS: "/models",
+    },
+    "anthropic": {
+        Operation.MESSAGES: "/v1/messages",
+        Operation.COUNT_TOKENS: "/v1/messages/count_tokens",
+        Operation.FILES: "/v1/files",
+        Operation.MODELS: "/v1/models",
+    },
+}
+
+
+@cache
+def load() -> Mapping[str, ProviderSpec]:
+    """The rows that come with the daemon, by id."""
+    text = Path(__file__).with_name("providers.yaml").read_text(encoding="utf-8")
+    rows: dict[str, dict[str, Any]] = yaml.load(text, Loader=yaml.CSafeLoader)
+    return MappingProxyType({ident: _row(ident, row) for ident, row in sorted(rows.items())})
+
+
+def _row(ident: str, row: Mapping[str, Any]) -> ProviderSpec:
+    return ProviderSpec(
+        id=ident,
+        label=row["label"],
+        credential=Credential(row["credential"]),
+        supports_endpoint=row.get("supports_endpoint", False),
+        base_url=row.get("base_url"),
+        endpoint_suffix=row.get("endpoint_suffix", ""),
+        endpoint_hint=row.get("endpoint_hint", ""),
+        dialect=row["dialect"],
+        auth=_auth(row["auth"]),
+        speaks=_speaks(row.get("speaks") or {}),
+        default_model=row.get("default_model"),
+        models=tuple(row.get("models") or ()),
+        headers=MappingProxyType(dict(row.get("headers") or {})),
+        env=tuple(row.get("env") or ()),
+        quirks=_quirks(row.get("quirks") or {}),
+        docs=tuple(row["docs"]),
+        unsupported=row.get("unsupported"),
+    )
+
+
+def _auth(text: str) -> Auth:
+    scheme, _, name = text.partition(":")
+    return Auth(AuthScheme(scheme), name)
+
+
+def _speaks(entries: Mapping[str, Any]) -> Mapping[Operation, Route]:
+    found: dict[Operation, Route] = {}
+    for name, value in entries.items():
+        if isinstance(value, str):
+            found[Operation(name)] = Route(value)
+        else:
+            found[Operation(name)] = Route(value["path"], _auth(value["auth"]) if "auth" in value else None)
+    return MappingProxyType(found)
+
+
+def _quirks(entries: Mapping[str, Any]) -> Quirks:
+    return Quirks(
+        stream_usage=StreamUsage(entries.get("stream_usage", "asked")),
+        any_model=entries.get("any_model", False),
+        model_prefix=entries.get("model_prefix", ""),
+    )
+
+
+def merge(
+    rows: Mapping[str, ProviderSpec], overrides: Mapping[str, Mapping[str, object]]
+) -> Mapping[str, ProviderSpec]:
+    """The rows with what `providers:` in redeo.yaml says of them, and those that it adds. Raises InvalidField."""
+    merged = dict(rows)
+    for ident, entry in overrides.items():
+        merged[ident] = _changed(rows.get(ident) or _blank(ident, entry), entry)
+    return MappingProxyType(dict(sorted(merged.items())))
+
+
+def _blank(ident: str, entry: Mapping[str, object]) -> ProviderSpec:
+    if "base_url" not in entry:
+        raise InvalidField(
+            f"providers.{ident}", "missing_field", f"`{ident}` is not in the catalogue: needs a `base_url`"
+        )
+    return ProviderSpec(
+        id=ident,
+        label=ident,
+        credential=Credential.API_KEY,
+        supports_endpoint=False,
+        base_url=None,
+        endpoint_suffix="",
+        endpoint_hint="",
+        dialect="",
+        auth=_BEARER,
+        speaks=MappingProxyType({}),
+        default_model=None,
+        models=(),
+        headers=MappingProxyType({}),
+        env=(),
+        quirks=Quirks(),
+        docs=(),
+    )
+
+
+def _changed(spec: ProviderSpec, entry: Mapping[str, Any]) -> ProviderSpec:
+    new: dict[str, Any] = {"from_file": True}
+    for name in ("label", "default_model", "supports_endpoint"):
+        if name in entry:
+            new[name] = entry[name]
+    if "base_url" in entry:
+        new["base_url"] = str(entry["base_url"]).rstrip("/")
+        new["unsupported"] = None
+    if "credential" in entry:
+        new["credential"] = Credential(entry["credential"])
+    if "models" in entry:
+        new["models"] = tuple(entry["models"])
+        new["default_model"] = entry.get("default_model", spec.default_model or next(iter(new["models"]), None))
+    if "headers" in entry:
+        new["headers"] = MappingProxyType({**spec.headers, **entry["headers"]})
+    if "stream_usage" in entry:
+        new["quirks"] = replace(spec.quirks, stream_usage=StreamUsage(entry["stream_usage"]))
+    dialect = entry.get("dialect", spec.dialect or "openai")
+    if dialect != spec.dialect:
+        new |= _dialect(dialect)
+    if "auth" in entry:
+        new["auth"] = _auth(entry["auth"])
+    return replace(spec, **new)
+
+
+def _dialect(name: str) -> dict[str, Any]:
+    """What speaking a dialect means where nothing else is said."""
+    plain = {"dialect": name, "speaks": MappingProxyType({op: Route(path) for op, path in _DIALECTS[name].items()})}
+    if name == "anthropic":
+        headers = MappingProxyType({"anthropic-version": "2023-06-01"})
+        return plain | {"auth": Auth(AuthScheme.HEADER, "x-api-key"), "headers": headers}
+    return plain | {"auth": _BEARER}

@@ -1,0 +1,230 @@
+"""connections.yaml: the only reader and writer. Keys are sealed in it; people may edit it, their comments stay.
+
+Owns the rules for the values of a connection. When the file is read and what then changes: `config.store`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from config import endpoints
+from config.document import Node, parse
+from config.errors import ConfigError, FileFault, InvalidField, SealError
+from config.model import Connection, Credential, ProviderSpec, Secret
+from config.sealing import PREFIX, Keyring, binding
+
+_FIELDS: Final = ("label", "priority", "api_key", "endpoint", "updated_at")
+_KEY: Final = re.compile(r"[\x21-\x7e]{8,512}")
+_REFERENCE: Final = re.compile(r"\$\{(env|file):([^}]+)\}")
+MAX_PRIORITY: Final = 1000
+FIRST_PRIORITY: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One entry of the file as it stands there; `api_key` may be sealed, a reference or plain."""
+
+    provider: str
+    label: str | None
+    priority: int
+    api_key: str | None
+    endpoint: str | None
+    updated_at: str
+    line: int
+
+
+def read_records(text: bytes, name: str) -> list[Record]:
+    """The entries in the order of the file. Raises ConfigError with every fault."""
+    root = parse(text, name)
+    if root is None:
+        return []
+    faults: list[FileFault] = []
+    top = _entries(root, name, "the file", ("connections",), faults)
+    listed = _entries(top["connections"], name, "`connections`", None, faults) if "connections" in top else {}
+    records = [_record(provider, node, name, faults) for provider, node in listed.items()]
+    if faults:
+        raise ConfigError(sorted(faults, key=lambda f: f.line))
+    return records
+
+
+def _entries(
+    node: Node, name: str, where: str, known: tuple[str, ...] | None, faults: list[FileFault]
+) -> dict[str, Node]:
+    if node.value is None:
+        return {}
+    if not isinstance(node.value, dict):
+        faults.append(FileFault(name, node.line, f"{where} must be a mapping"))
+        return {}
+    for key, (line, _) in node.value.items():
+        if known is not None and key not in known:
+            faults.append(FileFault(name, line, f"unknown key `{key[:64]}` in {where}; allowed are {', '.join(known)}"))
+    return {key: value for key, (_, value) in node.value.items()}
+
+
+def _record(provider: str, node: Node, name: str, faults: list[FileFault]) -> Record:
+    found = _entries(node, name, f"`{provider[:64]}`", _FIELDS, faults)
+    values: dict[str, Any] = {key: value.value for key, value in found.items()}
+
+    def fault(key: str, message: str) -> None:
+        faults.append(FileFault(name, found[key].line if key in found else node.line, message))
+
+    try:
+        priority = checked_priority(values.get("priority", FIRST_PRIORITY))
+        label = None if values.get("label") is None else checked_label(values["label"])
+    except InvalidField as exc:
+        fault(str(exc.param), exc.message)
+        priority, label = FIRST_PRIORITY, None
+    for key in ("api_key", "endpoint", "updated_at"):
+        if values.get(key) is not None and not isinstance(values[key], str):
+            fault(key, f"`{key}` must be a text; put it in quotes")
+            values[key] = None
+    updated = values.get("updated_at") or ""
+    return Record(provider, label, priority, values.get("api_key"), values.get("endpoint"), updated, node.line)
+
+
+def checked_priority(value: object) -> int:
+    """A whole number from 0 to 1000. Raises InvalidField."""
+    if type(value) is not int or not 0 <= value <= MAX_PRIORITY:
+        raise InvalidField(
+            "priority", "invalid_priority", f"`priority` must be a whole number from 0 to {MAX_PRIORITY}"
+        )
+    return value
+
+
+def checked_label(value: object) -> str:
+    """1 to 64 printable characters of any script. Raises InvalidField."""
+    if not isinstance(value, str) or not 0 < len(value) <= 64 or not value.isprintable() or not value.strip():
+        raise InvalidField("label", "invalid_label", "`label` must be 1 to 64 printable characters")
+    return value
+
+
+def checked_key(value: object) -> str:
+    """8 to 512 printable ASCII characters without blanks, or a reference. Raises InvalidField; never quotes it."""
+    if not isinstance(value, str) or not _KEY.fullmatch(value) or value.startswith(PREFIX):
+        raise InvalidField(
+            "api_key", "invalid_api_key", "`api_key` must be 8 to 512 printable ASCII characters without blanks"
+        )
+    return value
+
+
+def next_priority(records: list[Record]) -> int:
+    """For a connection without one: 500 for the first, then 10 behind the last."""
+    if not records:
+        return FIRST_PRIORITY
+    return min(MAX_PRIORITY, max(r.priority for r in records) + 10)
+
+
+def now() -> str:
+    """This moment as `updated_at` writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def resolve(
+    records: list[Record],
+    providers: Mapping[str, ProviderSpec],
+    keyring: Keyring | None,
+    env: Mapping[str, str],
+    name: str,
+) -> tuple[Connection, ...]:
+    """Connections in the order they are tried. Raises ConfigError for providers that nobody knows."""
+    unknown = [
+        FileFault(name, r.line, f"unknown provider `{r.provider[:64]}`; `redeo providers catalog` lists them all")
+        for r in records
+        if r.provider not in providers
+    ]
+    if unknown:
+        raise ConfigError(unknown)
+    found = [_connection(r, providers[r.provider], keyring, env) for r in records]
+    return tuple(sorted(found, key=lambda c: c.priority))  # stable: equal ones oldest first
+
+
+def _connection(record: Record, spec: ProviderSpec, keyring: Keyring | None, env: Mapping[str, str]) -> Connection:
+    secret, fault = _secret(record, spec, keyring, env)
+    base = ""
+    try:
+        endpoint = endpoints.checked(record.endpoint, spec) if record.endpoint is not None else None
+        base = endpoints.base_url(endpoint, spec)
+    except InvalidField as exc:
+        fault = f"{record.provider}: {exc.message}"
+    if spec.unsupported is not None:
+        fault = f"{record.provider}: {spec.unsupported}"
+    return Connection(
+        record.provider, record.label or spec.label, record.priority, secret, record.endpoint, record.updated_at, spec,
+        base, fault,
+    )  # fmt: skip
+
+
+def _secret(
+    record: Record, spec: ProviderSpec, keyring: Keyring | None, env: Mapping[str, str]
+) -> tuple[Secret | None, str | None]:
+    """The credential, or why there is none."""
+    who, text = record.provider, record.api_key
+    if text is None:
+        wanted = spec.credential is Credential.API_KEY
+        return None, f"{who}: it has no API key; set one with `redeo providers set {who}`" if wanted else None
+    try:
+        reference = _REFERENCE.fullmatch(text)
+        if reference is not None:
+            text = _referred(reference[1], reference[2], env)
+        elif text.startswith(PREFIX):
+            if keyring is None:
+                raise SealError("there is no master key")
+            text = keyring.open(text, who, binding(record.endpoint))
+        return Secret(checked_key(text)), None
+    except SealError as exc:
+        return None, f"{who}: its sealed key cannot be opened: {exc}; set it anew with `redeo providers set {who}`"
+    except InvalidField as exc:
+        return None, f"{who}: {exc.message}"
+    except LookupError as exc:
+        return None, f"{who}: {exc.args[0]}"
+
+
+def _referred(kind: str, name: str, env: Mapping[str, str]) -> str:
+    if kind == "env":
+        value = env.get(name)
+        if not value:
+            raise LookupError(f"the environment variable {name} is not set")
+        return value.strip()
+    try:
+        with Path(name).open("rb") as file:
+            return file.read(4096).decode("ascii", "replace").strip()
+    except OSError as exc:
+        raise LookupError(f"the file {name} cannot be read: {os.strerror(exc.errno or 0)}") from None
+
+
+def is_plain(record: Record) -> bool:
+    """Whether a key stands in the file as it is."""
+    text = record.api_key
+    return text is not None and not text.startswith(PREFIX) and not _REFERENCE.fullmatch(text)
+
+
+def edited(text: bytes, provider: str, values: Mapping[str, Any] | None) -> bytes:
+    """The file with one entry changed (None: removed); comments, order and quotes of the rest stay."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 1 << 16
+    document = yaml.load(text.decode("utf-8")) if text.strip() else None
+    document = document if document is not None else {}
+    if document.get("connections") is None:
+        document["connections"] = {}
+    listed = document["connections"]
+    if values is None:
+        listed.pop(provider, None)
+    else:
+        if listed.get(provider) is None:
+            listed[provider] = {}
+        for key, value in values.items():
+            listed[provider][key] = DoubleQuotedScalarString(value) if isinstance(value, str) else value
+    out = io.BytesIO()
+    yaml.dump(document, out)
+    return out.getvalue()

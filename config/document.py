@@ -1,0 +1,115 @@
+"""YAML without surprises: nodes with their lines, and a fault for whatever readers disagree about.
+
+Refused: anchors, aliases, merge keys, tags, duplicate keys, depth beyond 32, more than 64 KiB; plain scalars that
+YAML 1.1 turns into something else than they look (`012`, `12:30`, `yes`). Source: YAML 1.1 and PyYAML's resolver.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+
+from config.errors import ConfigError, FileFault
+
+MAX_BYTES: Final = 64 * 1024
+_MAX_DEPTH: Final = 32
+_INT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
+_SURPRISES: Final = frozenset({"yes", "no", "on", "off", "y", "n"})
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value with the line it stands at: a scalar, a list of nodes, or a mapping of key to (line, node)."""
+
+    value: Any
+    line: int
+
+
+Mapping = dict[str, tuple[int, Node]]
+
+
+def parse(text: bytes, name: str) -> Node | None:
+    """The document, or None where it is empty. Raises ConfigError with every fault that was found."""
+    if len(text) > MAX_BYTES:
+        raise ConfigError([FileFault(name, 1, f"larger than {MAX_BYTES} bytes")])
+    faults: list[FileFault] = []
+    try:
+        decoded = text.decode("utf-8")
+        _refuse_references(decoded, name)
+        root = yaml.compose(decoded, Loader=yaml.CSafeLoader)
+    except UnicodeDecodeError:
+        raise ConfigError([FileFault(name, 1, "not UTF-8 text")]) from None
+    except yaml.YAMLError as exc:
+        raise ConfigError([_syntax(exc, name)]) from None
+    if root is None:
+        return None
+    node = _convert(root, name, 1, faults)
+    if faults:
+        raise ConfigError(faults)
+    return node
+
+
+def _refuse_references(text: str, name: str) -> None:
+    """Before anything is composed: aliases are what makes a small file large."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        line = event.start_mark.line + 1 if event.start_mark is not None else 1
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            raise ConfigError([FileFault(name, line, "anchors and aliases are not taken; write the value out")])
+        if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            depth -= 1
+        if depth > _MAX_DEPTH:
+            raise ConfigError([FileFault(name, line, f"nested more than {_MAX_DEPTH} deep")])
+
+
+def _syntax(exc: yaml.YAMLError, name: str) -> FileFault:
+    mark = getattr(exc, "problem_mark", None)
+    problem = getattr(exc, "problem", None) or "not YAML"
+    return FileFault(name, mark.line + 1 if mark is not None else 1, f"not YAML: {problem}")
+
+
+def _convert(node: yaml.Node, name: str, depth: int, faults: list[FileFault]) -> Node:
+    line = node.start_mark.line + 1
+    if isinstance(node, yaml.ScalarNode):
+        return Node(_scalar(node, name, faults), line)
+    if isinstance(node, yaml.SequenceNode):
+        return Node([_convert(item, name, depth + 1, faults) for item in node.value], line)
+    assert isinstance(node, yaml.MappingNode)
+    found: Mapping = {}
+    for key, value in node.value:
+        at = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+            faults.append(FileFault(name, at, "keys must be plain text (merge keys are not taken)"))
+        elif key.value in found:
+            faults.append(
+                FileFault(name, at, f"`{key.value[:64]}` stands twice; the first is in line {found[key.value][0]}")
+            )
+        else:
+            found[key.value] = (at, _convert(value, name, depth + 1, faults))
+    return Node(found, line)
+
+
+def _scalar(node: yaml.ScalarNode, name: str, faults: list[FileFault]) -> Any:
+    text, line = str(node.value), node.start_mark.line + 1
+    if not node.tag.startswith("tag:yaml.org,2002:"):
+        faults.append(FileFault(name, line, f"the tag {node.tag[:40]} is not taken"))
+        return None
+    if node.style:  # quoted or block: text, whatever it looks like
+        return text
+    if text in ("", "~", "null"):
+        return None
+    if text in ("true", "false"):
+        return text == "true"
+    if _INT.fullmatch(text):
+        return int(text) if len(text) < 20 else text
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if text.lower() in _SURPRISES or node.tag != "tag:yaml.org,2002:str":
+        faults.append(FileFault(name, line, f"`{text[:40]}` reads differently to different programs; put it in quotes"))
+    return text

@@ -1,0 +1,75 @@
+"""Files replaced as a whole or not at all, and still there after a crash: temporary file, fsync, rename, fsync.
+
+Sources: fsync(2), rename(2): without the directory's fsync the rename itself may be lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from config.errors import StoreUnavailable
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_SUFFIX: Final = ".redeo-tmp"
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Put `data` at `path`, mode 0600, durable when this returns. Raises StoreUnavailable; then nothing changed."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}{_SUFFIX}")
+    try:
+        _write(temporary, data)
+        os.rename(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as exc:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        full = exc.errno in _FULL
+        raise StoreUnavailable(f"{path} could not be written: {exc.strerror or exc}", full=full) from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(path, flags, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(handle, view) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_stale(folder: Path) -> None:
+    """Delete what writers that were killed have left behind. The caller holds the lock."""
+    for left in folder.glob(f".*{_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            left.unlink()
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file against other writers, of other processes too. Raises StoreUnavailable."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise StoreUnavailable(f"{path} cannot be opened: {exc.strerror}", full=exc.errno in _FULL) from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,105 @@
+"""Which endpoint a connection may have: the rules for addresses that come over the admin API or by hand.
+
+Numbers are judged here; names are judged again, as addresses, when a socket is opened (`proxy.upstream.addresses`).
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from config.errors import InvalidField
+from config.model import ProviderSpec
+
+_NAMES: Final = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
+_EC2_V6: Final = ip_network("fd00:ec2::/32")
+_SHARED: Final = ip_network("100.64.0.0/10")
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def origin(endpoint: str) -> str:
+    """`scheme://host[:port]` in lower case."""
+    parts = urlsplit(endpoint)
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def checked(endpoint: str, spec: ProviderSpec) -> str:
+    """The endpoint without a slash at its end. Raises InvalidField."""
+    if not spec.supports_endpoint:
+        raise InvalidField("endpoint", "endpoint_not_supported", f"{spec.id} takes no endpoint; its address is known")
+    if len(endpoint) > 2048 or not re.fullmatch(r"[\x21-\x7e]+", endpoint) or "\\" in endpoint:
+        raise _invalid("must be a URL of printable ASCII characters", spec)
+    parts = urlsplit(endpoint)
+    host = _host(parts, spec)
+    if parts.username is not None or parts.password is not None or "@" in parts.netloc:
+        raise _invalid("must not hold a user name or a password", spec)
+    if parts.query or parts.fragment or "?" in endpoint or "#" in endpoint:
+        raise _invalid("must not have a query or a fragment", spec)
+    loopback = _judge(host, spec)
+    if parts.scheme not in ("http", "https") or (parts.scheme == "http" and not loopback):
+        raise _invalid("must begin with https:// (plain http only for this machine)", spec)
+    return endpoint.rstrip("/")
+
+
+def _host(parts: SplitResult, spec: ProviderSpec) -> str:
+    try:
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise _invalid("has no valid host and port", spec) from None
+    if not host:
+        raise _invalid("must be a whole URL with a host", spec)
+    return host.rstrip(".").lower()
+
+
+def _judge(host: str, spec: ProviderSpec) -> bool:
+    """Whether the host is this machine. Raises InvalidField for addresses that are not for providers."""
+    if host in _NAMES:
+        raise _invalid("leads to a metadata service", spec)
+    address = _address(host)
+    if address is None:
+        return host in _LOOPBACK
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address.sixtofour or address
+    if address.is_loopback:
+        return True
+    metadata = address in _EC2_V6 if isinstance(address, IPv6Address) else False
+    if address.is_link_local or address.is_multicast or address.is_unspecified or metadata:
+        raise _invalid("is a link-local, metadata, multicast or unspecified address", spec)
+    shared = isinstance(address, IPv4Address) and address in _SHARED
+    if (address.is_private or address.is_reserved or shared) and not spec.from_file:
+        message = "is a private address; name the provider under `providers:` in redeo.yaml to allow it"
+        raise _invalid(message, spec)
+    return False
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that the host is, in any spelling that a resolver takes (decimal, octal, hexadecimal, short)."""
+    try:
+        return ip_address(host.split("%", 1)[0])
+    except ValueError:
+        pass
+    if re.fullmatch(r"(0x[0-9a-f]+|[0-9]+)(\.(0x[0-9a-f]+|[0-9]+)){0,3}", host):
+        try:
+            return IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return None
+    return None
+
+
+def _invalid(what: str, spec: ProviderSpec) -> InvalidField:
+    hint = f", such as {spec.endpoint_hint}" if spec.endpoint_hint else ""
+    return InvalidField("endpoint", "invalid_endpoint", f"the endpoint {what}{hint}")
+
+
+def base_url(endpoint: str | None, spec: ProviderSpec) -> str:
+    """Where requests go. Raises InvalidField where neither the provider nor the connection says."""
+    if endpoint is None:
+        if spec.base_url is None:
+            hint = f", such as {spec.endpoint_hint}" if spec.endpoint_hint else ""
+            raise InvalidField("endpoint", "invalid_endpoint", f"{spec.id} needs an endpoint{hint}")
+        return spec.base_url
+    base = endpoint.rstrip("/")
+    return base if not spec.endpoint_suffix or base.endswith(spec.endpoint_suffix) else base + spec.endpoint_suffix

@@ -1,0 +1,293 @@
+"""The values that everything else reads: settings, providers, connections, the snapshot of them all.
+
+Frozen, without I/O. Who reads files: `config.store` and the modules below it. Who decides the order in
+which connections are tried for one request: `proxy.routing.plan`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import urlsplit
+
+KEY_PREFIX_CHARS: Final = 12  # the most of a key that is ever shown (and never more than a third of it)
+
+
+class Operation(StrEnum):
+    """What a client asks for, as a path under `/v1`. `images`, `audio`, `responses` and `files` have tails."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+    RESPONSES = "responses"
+    MESSAGES = "messages"
+    COUNT_TOKENS = "count_tokens"
+    EMBEDDINGS = "embeddings"
+    IMAGES = "images"
+    AUDIO = "audio"
+    MODERATIONS = "moderations"
+    RERANK = "rerank"
+    FILES = "files"
+    MODELS = "models"
+
+
+class Credential(StrEnum):
+    """What a connection to a provider is authorised with (`credentialKind` in the admin API)."""
+
+    API_KEY = "api_key"
+    OPTIONAL = "api_key_optional"
+    SERVICE_ACCOUNT = "service_account"
+    NONE = "none"
+
+
+class AuthScheme(StrEnum):
+    """Where the credential stands in the request that goes upstream."""
+
+    BEARER = "bearer"
+    HEADER = "header"
+    QUERY = "query"
+    NONE = "none"
+
+
+class StreamUsage(StrEnum):
+    """How a Chat Completions stream of this provider comes to carry usage."""
+
+    ASKED = "asked"  # `stream_options.include_usage` must be set
+    ALWAYS = "always"  # it is there anyhow
+    NEVER = "never"  # the provider refuses or ignores the option
+
+
+class Secret:
+    """A credential that cannot be printed by accident: only `reveal` gives it, and only `upstream.sign` calls that."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The credential itself."""
+        return self._value
+
+    @property
+    def prefix(self) -> str:
+        """At most 12 characters, never more than a third of the key: what may be shown of it."""
+        return self._value[: min(KEY_PREFIX_CHARS, len(self._value) // 3)]
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that change when the key does; not reversible for a key of real entropy."""
+        return hashlib.sha256(b"redeo fingerprint\0" + self._value.encode()).hexdigest()[:12]
+
+    def __repr__(self) -> str:
+        return f"Secret({self.prefix}...)"
+
+    def __str__(self) -> str:
+        raise TypeError("a Secret has no text; use .prefix to show it")
+
+    def __format__(self, spec: str) -> str:
+        raise TypeError("a Secret has no text; use .prefix to show it")
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Secret is never pickled")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """How the credential is sent: `name` is the header or query parameter for those two schemes."""
+
+    scheme: AuthScheme
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where one operation of a provider is.
+
+    `path` is appended to the base URL; a path that begins with `../` first drops that many segments from it
+    (a second dialect beside the first). `auth` replaces the provider's own for this operation.
+    """
+
+    path: str
+    auth: Auth | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """The closed set of ways in which a provider differs from its dialect; each with the plain case as default."""
+
+    stream_usage: StreamUsage = StreamUsage.ASKED
+    any_model: bool = False  # answers to every model name with what it has loaded: names prove nothing
+    model_prefix: str = ""  # ids in its model list carry this in front of what requests must say
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSpec:
+    """One provider: a row of the catalogue, with what `providers:` in redeo.yaml changed or added."""
+
+    id: str
+    label: str
+    credential: Credential
+    supports_endpoint: bool
+    base_url: str | None  # without a trailing slash; None: the connection must bring an endpoint
+    endpoint_suffix: str  # appended to a connection's endpoint unless it stands there already, such as "/v1"
+    endpoint_hint: str  # what an endpoint looks like, for messages and forms
+    dialect: str  # of its main inference operation: openai, anthropic, gemini, bedrock, cohere
+    auth: Auth
+    speaks: Mapping[Operation, Route]
+    default_model: str | None
+    models: tuple[str, ...]  # the static fallback where no live list can be had
+    headers: Mapping[str, str]  # sent on every request unless the client says otherwise
+    env: tuple[str, ...]  # environment variables in which users keep this key
+    quirks: Quirks
+    docs: tuple[str, ...]  # the provider's own pages that say so
+    unsupported: str | None = None  # why connections to it are refused for now
+    from_file: bool = False  # named in redeo.yaml: a person vouches for its address
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether a connection without a credential can never work."""
+        return self.credential in (Credential.API_KEY, Credential.SERVICE_ACCOUNT)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A provider that the user has a key for (or that needs none), ready to be used.
+
+    `fault` says why it cannot be used although it is configured (an unset variable, a key that cannot be
+    unsealed); such a connection is listed and never tried.
+    """
+
+    provider: str
+    label: str
+    priority: int
+    secret: Secret | None
+    endpoint: str | None
+    updated_at: str  # RFC 3339, UTC
+    spec: ProviderSpec
+    base_url: str
+    fault: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """`scheme://host[:port]` of where its requests go."""
+        parts = urlsplit(self.base_url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def identity(self) -> str:
+        """What makes observed facts about this connection stay true: id, address, key."""
+        return f"{self.provider}|{self.base_url}|{self.secret.fingerprint if self.secret else '-'}"
+
+    def speaks(self, operation: Operation) -> bool:
+        """Whether the provider serves `operation` in its own dialect."""
+        return operation in self.spec.speaks
+
+    def auth(self, operation: Operation) -> Auth:
+        """How requests for `operation` are authorised."""
+        return self.spec.speaks[operation].auth or self.spec.auth
+
+    def url(self, operation: Operation, tail: str = "") -> str:
+        """The full URL of `operation`; `tail` follows it, as in `/generations` after images.
+
+        Raises KeyError where the provider does not serve the operation.
+        """
+        return join_url(self.base_url, self.spec.speaks[operation].path) + tail
+
+
+def join_url(base: str, path: str) -> str:
+    """`path` appended to `base`; leading `../` drop segments of the base; a doubled `/v1` is written once."""
+    base = base.rstrip("/")
+    while path.startswith("../"):
+        base, path = base.rsplit("/", 1)[0], path[3:]
+        if not path.startswith("../"):
+            path = "/" + path
+    if base.endswith("/v1") and path.startswith("/v1/"):
+        path = path[3:]
+    return base + path
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `first_byte`: until the first content of an answer; `idle`: between two pieces of it;
+    `total`: a whole answer that is not streamed; `before_answer`: all attempts of one request together."""
+
+    connect: float = 5.0
+    first_byte: float = 120.0
+    idle: float = 90.0
+    total: float = 600.0
+    before_answer: float = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """How requests travel through the connections."""
+
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    max_attempts: int = 6
+    ask_usage: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may ask of the daemon."""
+
+    max_body_bytes: int = 64 * 1024 * 1024
+    max_in_flight: int = 256
+    max_queue: int = 64
+    queue_seconds: float = 1.0
+    drain_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """`level`: debug, info, warning or error."""
+
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTarget:
+    """One entry of an alias under `models:`: this provider's model of that name."""
+
+    provider: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """redeo.yaml, validated, every default filled in."""
+
+    listen: str = "127.0.0.1:7333"
+    workers: int = 1
+    allow_remote: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    models: Mapping[str, tuple[ModelTarget, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    routing: Routing = field(default_factory=Routing)
+    limits: Limits = field(default_factory=Limits)
+    logging: Logging = field(default_factory=Logging)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that one request needs to know of the configuration; it never changes under the request."""
+
+    generation: int
+    settings: Settings
+    providers: Mapping[str, ProviderSpec]
+    connections: tuple[Connection, ...]  # in the order they are tried
+    digest: str  # changes exactly when the connections as listed change
+
+    def connection(self, provider: str) -> Connection | None:
+        """The connection to `provider`, if there is one."""
+        return next((c for c in self.connections if c.provider == provider), None)
