@@ -1,0 +1,297 @@
+"""Cheap progress of an answer that is relayed: has content begun, has it ended, did it fail, what did it cost.
+
+It reads; it never alters or translates. Sources: OpenAI API reference, "Chat completion chunk object",
+"Completions" and "Responses streaming events"; Anthropic API, "Streaming messages"; read 2026-11, held against the
+recorded traffic. Who acts on what is seen here: `proxy.engine.relay`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final, Protocol
+
+from config.model import Operation
+from proxy.dialects.json import decode
+from proxy.dialects.sse import event_data, is_comment
+from proxy.fault import Usage
+
+
+class Progress(Enum):
+    """What one event means for the stream it stands in."""
+
+    LIFECYCLE = "lifecycle"  # harmless: a comment, a ping, a role, an announcement
+    CONTENT = "content"
+    TERMINAL = "terminal"
+    ERROR = "error"
+    HIDDEN = "hidden"  # only there because the daemon asked; the client did not
+
+
+class MalformedEvent(Exception):
+    """An event whose data is not what its dialect says it is."""
+
+
+class Scanner(Protocol):
+    """Follows one stream of one dialect."""
+
+    complete: bool  # the answer is whole, whether or not its terminator comes
+    usage: Usage | None
+    error: Mapping[str, Any] | None  # the error object, once an event said one
+    begun: Mapping[str, Any] | None  # the response object of a Responses stream
+    sequence: int  # the number that its next event would carry
+
+    def see(self, event: bytes) -> Progress:
+        """What this raw event means. Raises MalformedEvent."""
+
+
+class _Base:
+    def __init__(self) -> None:
+        self.complete = False
+        self.usage: Usage | None = None
+        self.error: Mapping[str, Any] | None = None
+        self.begun: Mapping[str, Any] | None = None
+        self.sequence = 0
+
+    def see(self, event: bytes) -> Progress:
+        data = event_data(event)
+        if not data:
+            if is_comment(event) or event.lstrip().startswith((b"event:", b"id:", b"retry:")):
+                return Progress.LIFECYCLE
+            raise MalformedEvent("an event without data")
+        if data == b"[DONE]":
+            self.complete = True
+            return Progress.TERMINAL
+        try:
+            value = decode(data)
+        except ValueError:
+            raise MalformedEvent("an event that is not JSON") from None
+        if not isinstance(value, dict):
+            raise MalformedEvent("an event that is not a JSON object")
+        return self.judge(value)
+
+    def judge(self, value: dict[str, Any]) -> Progress:
+        """What a decoded event means."""
+        if self.failed(value):
+            return Progress.ERROR
+        kind = value.get("type")
+        if kind in _PLAIN_ENDS:
+            self.complete = True
+            self.usage = openai_usage(value.get("usage")) or self.usage
+        return Progress.CONTENT
+
+    def failed(self, value: Mapping[str, Any]) -> bool:
+        """Whether the event carries an error, which is then kept."""
+        error = value.get("error")
+        if error:
+            self.error = error if isinstance(error, dict) else {"message": str(error)[:300]}
+            return True
+        if value.get("type") == "error":
+            self.error = value
+            return True
+        return False
+
+
+# Last events of the streams of `/audio` and `/images` (OpenAI API reference, "Audio" and "Images" streaming).
+_PLAIN_ENDS: Final = frozenset(
+    {"transcript.text.done", "speech.audio.done", "image_generation.completed", "image_edit.completed"}
+)
+
+
+class ChatScanner(_Base):
+    """Chat Completions and Completions. `hide_usage`: the usage chunk was asked for by the daemon alone."""
+
+    def __init__(self, *, hide_usage: bool = False) -> None:
+        super().__init__()
+        self._hide_usage = hide_usage
+        self._open: set[object] = set()
+        self._ended = False
+
+    def judge(self, value: dict[str, Any]) -> Progress:
+        if self.failed(value):
+            return Progress.ERROR
+        usage = value.get("usage") or _groq_usage(value)
+        if usage:
+            self.usage = openai_usage(usage) or self.usage
+        choices = value.get("choices")
+        if not choices:
+            if self._hide_usage and usage and choices == []:
+                return Progress.HIDDEN
+            return Progress.LIFECYCLE
+        if not isinstance(choices, list):
+            raise MalformedEvent("`choices` is not a list")
+        content = False
+        for choice in choices:
+            if isinstance(choice, dict) and self._choice(choice):
+                content = True
+        self.complete = self._ended and not self._open
+        return Progress.CONTENT if content else Progress.LIFECYCLE
+
+    def _choice(self, choice: Mapping[str, Any]) -> bool:
+        index = choice.get("index", 0)
+        if choice.get("finish_reason"):
+            self._open.discard(index)
+            self._ended = True
+            return True
+        self._open.add(index)
+        delta = choice.get("delta") or choice.get("message")
+        if isinstance(delta, dict):
+            return any(value for key, value in delta.items() if key != "role")
+        return bool(choice.get("text"))
+
+
+class ResponsesScanner(_Base):
+    """OpenAI Responses."""
+
+    _QUIET: Final = frozenset(
+        {
+            "response.created",
+            "response.queued",
+            "response.in_progress",
+            "response.output_item.added",
+            "response.content_part.added",
+            "response.reasoning_summary_part.added",
+        }
+    )
+
+    def judge(self, value: dict[str, Any]) -> Progress:
+        kind = value.get("type")
+        number = value.get("sequence_number")
+        self.sequence = number + 1 if isinstance(number, int) else self.sequence + 1
+        response = value.get("response")
+        if kind == "response.created" and isinstance(response, dict):
+            self.begun, self.complete = response, False
+        if kind in ("response.completed", "response.incomplete") and isinstance(response, dict):
+            self.complete = True
+            self.usage = openai_usage(response.get("usage")) or self.usage
+            return Progress.TERMINAL
+        if kind == "response.failed":
+            error = response.get("error") if isinstance(response, dict) else None
+            self.error = error if isinstance(error, dict) else value
+            return Progress.ERROR
+        if kind == "error" or value.get("error"):
+            self.failed(value)
+            return Progress.ERROR
+        if not isinstance(kind, str):
+            raise MalformedEvent("an event without a type")
+        return Progress.LIFECYCLE if kind in self._QUIET else Progress.CONTENT
+
+
+class MessagesScanner(_Base):
+    """Anthropic Messages."""
+
+    def judge(self, value: dict[str, Any]) -> Progress:
+        kind = value.get("type")
+        if kind == "error" or (value.get("error") and not isinstance(kind, str)):
+            error = value.get("error")
+            self.error = error if isinstance(error, dict) else value
+            return Progress.ERROR
+        if kind == "ping":
+            return Progress.LIFECYCLE
+        if kind == "message_start":
+            message = value.get("message")
+            self.complete = False  # some streams hold several messages (recorded so: tool search)
+            self._count(message.get("usage") if isinstance(message, dict) else None)
+            return Progress.LIFECYCLE
+        if kind == "content_block_start":
+            return Progress.CONTENT if _speaks(value.get("content_block")) else Progress.LIFECYCLE
+        if kind == "message_delta":
+            self._count(value.get("usage"))
+            delta = value.get("delta")
+            self.complete = bool(isinstance(delta, dict) and delta.get("stop_reason"))
+            return Progress.CONTENT
+        if kind == "message_stop":
+            self.complete = True
+            return Progress.TERMINAL
+        if not isinstance(kind, str):
+            raise MalformedEvent("an event without a type")
+        return Progress.CONTENT
+
+    def _count(self, usage: object) -> None:
+        self.usage = anthropic_usage(usage, self.usage) or self.usage
+
+
+def _speaks(block: object) -> bool:
+    """Whether the start of a block says something by itself: empty text and thinking do not."""
+    if not isinstance(block, dict):
+        return True
+    kind = block.get("type")
+    return kind not in ("text", "thinking") or bool(block.get("text") or block.get("thinking"))
+
+
+def scanner(operation: Operation, *, hide_usage: bool = False) -> Scanner:
+    """The scanner for the streams of an operation."""
+    if operation in (Operation.CHAT, Operation.COMPLETIONS):
+        return ChatScanner(hide_usage=hide_usage)
+    if operation is Operation.RESPONSES:
+        return ResponsesScanner()
+    if operation is Operation.MESSAGES:
+        return MessagesScanner()
+    return _Base()
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+def _groq_usage(value: Mapping[str, Any]) -> object:
+    """Groq puts the usage of a stream into `x_groq` (recorded so, 2025)."""
+    extra = value.get("x_groq")
+    return extra.get("usage") if isinstance(extra, dict) else None
+
+
+def _part(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = usage.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def openai_usage(usage: object) -> Usage | None:
+    """The `usage` object of Chat Completions, Completions, Embeddings or Responses; None where there is none."""
+    if not isinstance(usage, dict):
+        return None
+    inputs = _part(usage, "prompt_tokens_details") or _part(usage, "input_tokens_details")
+    outputs = _part(usage, "completion_tokens_details") or _part(usage, "output_tokens_details")
+    return Usage(
+        input=_int(usage.get("prompt_tokens", usage.get("input_tokens"))),
+        output=_int(usage.get("completion_tokens", usage.get("output_tokens"))),
+        cached_input=_int(inputs.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))),
+        reasoning=_int(outputs.get("reasoning_tokens")),
+    )
+
+
+def anthropic_usage(usage: object, before: Usage | None = None) -> Usage | None:
+    """Anthropic's `usage`; what a later event leaves out stands as it was `before`."""
+    if not isinstance(usage, dict):
+        return None
+    old = before or Usage(input_includes_cache=False)
+    return Usage(
+        input=_int(usage.get("input_tokens", old.input)),
+        output=_int(usage.get("output_tokens", old.output)),
+        cached_input=_int(usage.get("cache_read_input_tokens", old.cached_input)),
+        cache_write=_int(usage.get("cache_creation_input_tokens", old.cache_write)),
+        input_includes_cache=False,
+    )
+
+
+_MUST_HAVE: Final[Mapping[Operation, tuple[str, ...]]] = {
+    Operation.CHAT: ("choices",),
+    Operation.COMPLETIONS: ("choices",),
+    Operation.MESSAGES: ("content",),
+    Operation.EMBEDDINGS: ("data", "embeddings"),
+    Operation.COUNT_TOKENS: ("input_tokens",),
+}
+
+
+def judge_whole(operation: Operation, value: object) -> tuple[Usage | None, Mapping[str, Any] | None, str | None]:
+    """A whole answer: its usage, the error it really is, or why it is no answer of this operation."""
+    if not isinstance(value, dict):
+        return None, None, "the answer is not a JSON object"
+    error = value.get("error")
+    needed = _MUST_HAVE.get(operation)
+    whole = any(value.get(key) is not None for key in needed) if needed else bool(value) and not error
+    failed = operation is Operation.RESPONSES and value.get("status") == "failed"
+    if error and (failed or not whole):
+        return None, error if isinstance(error, dict) else {"message": str(error)[:300]}, None
+    if not whole and not (operation is Operation.RESPONSES and value):
+        return None, None, f"the answer has no `{needed[0]}`" if needed else "the answer is empty"
+    count = anthropic_usage if operation is Operation.MESSAGES else openai_usage
+    return count(value.get("usage")), None, None

@@ -1,0 +1,77 @@
+"""Server-sent events on raw bytes: where one ends, and what its `data` says. Nothing is altered.
+
+An event ends at the first empty line (WHATWG HTML, "Server-sent events", read 2026-11): two line ends in a
+row, each CR, LF or CRLF. What an event means is for `proxy.dialects.scan`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
+_END: Final = re.compile(rb"\n\n|\n\r\n|\r\r")
+_LINE: Final = re.compile(rb"\r\n|\n|\r")
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class EventTooLarge(Exception):
+    """One event went past the cap; the stream cannot be followed any further."""
+
+
+class EventSplitter:
+    """Cuts a byte stream into whole events, each with its end; joined again they are the very same bytes."""
+
+    __slots__ = ("_buffer", "_limit", "_searched")
+
+    def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+        self._limit = limit
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The events that `chunk` completes. Raises EventTooLarge."""
+        if not self._buffer and b"\r" not in chunk and chunk.find(b"\n\n") == len(chunk) - 2 >= 0:
+            self._check(len(chunk))  # the usual case: one chunk, one event
+            return [chunk]
+        buffer = self._buffer
+        buffer += chunk
+        events: list[bytes] = []
+        start = 0
+        for end in _END.finditer(buffer, max(0, self._searched - 3)):
+            self._check(end.end() - start)
+            events.append(bytes(buffer[start : end.end()]))
+            start = end.end()
+        if start:
+            del buffer[:start]
+        self._check(len(buffer))
+        self._searched = len(buffer)
+        return events
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise EventTooLarge(f"an event of more than {self._limit} bytes")
+
+    def rest(self) -> bytes:
+        """What stands after the last whole event: at the end of the stream, an event cut short or the last
+        one without its empty line."""
+        return bytes(self._buffer)
+
+
+def event_data(event: bytes) -> bytes:
+    """The joined `data` lines of a raw event; empty for comments and for events without data."""
+    if event.startswith(b"data: ") and event.count(b"\n") == 2 and b"\r" not in event:
+        return event[6:-2]
+    lines = [line for line in _LINE.split(event.removeprefix(_BOM)) if line.startswith(b"data:")]
+    return b"\n".join(line[6:] if line[5:6] == b" " else line[5:] for line in lines)
+
+
+def is_comment(event: bytes) -> bool:
+    """Whether nothing but comment lines and line ends stand in the event."""
+    return all(not line or line.startswith(b":") for line in _LINE.split(event.removeprefix(_BOM)))
+
+
+def frame(data: bytes, name: str | None = None) -> bytes:
+    """One event that says `data` (a single line), under `name` if there is one."""
+    head = f"event: {name}\n".encode() if name else b""
+    return head + b"data: " + data + b"\n\n"

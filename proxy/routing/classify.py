@@ -1,0 +1,194 @@
+"""Status, body and headers of a failed answer to its class: a table, read from the top, first row that fits wins.
+
+Only the class decides what happens next. Sources: the error pages of the providers' documentation (OpenAI "Error
+codes", Anthropic "Errors", Google "API errors", Groq "Error codes"), and recorded answers; read 2026-11.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from proxy.dialects.json import decode_object
+from proxy.fault import Fault, FaultKind
+from proxy.routing.retry_after import retry_after
+
+_MAX_TEXT: Final = 300
+_SECRET: Final = re.compile(
+    r"(?i)(?:bearer\s+\S+|\b(?:sk|pk|rk|xai|gsk|pplx|hf|nvapi|fw|rd|AIza|AKIA)[-_A-Za-z0-9*.]{6,}|[A-Za-z0-9+/_=*-]{32,})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Signs:
+    """What of an answer the table looks at: all texts in lower case."""
+
+    status: int
+    code: str  # the provider's `code` and `type` words, joined by blanks
+    text: str  # its message
+    retry: bool  # it says when to come back
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    kind: FaultKind
+    statuses: frozenset[int] | None  # None: any
+    code: re.Pattern[str] | None = None
+    text: re.Pattern[str] | None = None
+    no_retry: bool = False
+
+    def fits(self, signs: _Signs) -> bool:
+        if self.statuses is not None and signs.status not in self.statuses:
+            return False
+        if self.no_retry and signs.retry:
+            return False
+        if self.code is None and self.text is None:
+            return True
+        by_code = self.code is not None and self.code.search(signs.code) is not None
+        return by_code or (self.text is not None and self.text.search(signs.text) is not None)
+
+
+def _row(
+    kind: FaultKind, statuses: Sequence[int] | None, code: str = "", text: str = "", no_retry: bool = False
+) -> _Row:
+    return _Row(
+        kind,
+        frozenset(statuses) if statuses is not None else None,
+        re.compile(code) if code else None,
+        re.compile(text) if text else None,
+        no_retry,
+    )
+
+
+_REFUSALS: Final = (200, 400, 403, 404, 413, 422)
+_QUOTA_CODES: Final = (
+    r"insufficient_quota|credit_balance|billing|spend_limit|project_spend|organization_(?:spend|quota|usage)|"
+    r"insufficient_(?:balance|credits|funds)|quota_exceeded_permanent|payment_required|exceeded_current_quota"
+)
+_QUOTA_TEXT: Final = (
+    r"credit balance is too low|insufficient (?:balance|credits|funds|quota)|exceeded your current quota|"
+    r"spend(?:ing)? limit|out of credits|perday|per day|daily limit|requests per day"
+)
+_TABLE: Final = (
+    _row(FaultKind.REDIRECT, range(300, 400)),
+    _row(FaultKind.QUOTA, (402,)),
+    _row(FaultKind.QUOTA, (200, 400, 403, 429), _QUOTA_CODES, _QUOTA_TEXT),
+    _row(FaultKind.QUOTA, (429,), r"enforced_spend_limit_reached", no_retry=True),
+    _row(FaultKind.OVERLOAD, (429,), r"engine_overloaded|server_is_overloaded|slow_down"),
+    _row(FaultKind.RATE, (429, 498)),
+    _row(FaultKind.OVERLOAD, (503, 529)),
+    _row(FaultKind.UPSTREAM_5XX, range(500, 600)),
+    _row(
+        FaultKind.CONTEXT_LENGTH,
+        _REFUSALS,
+        r"context_length_exceeded|request_too_large_for_model|exceeds_context",
+        r"prompt is too long|maximum context length|context (?:length|window)|too many tokens|input is too long|"
+        r"exceeds the (?:maximum|model'?s?) .{0,30}(?:context|tokens)|"
+        r"input token count .{0,30}exceeds|reduce the length",
+    ),
+    _row(
+        FaultKind.CONTENT_FILTER,
+        _REFUSALS,
+        r"content_policy|content_filter|responsibleaipolicy|moderation_blocked|safety_violation|invalid_prompt",
+        r"content (?:management )?policy|content filter|flagged (?:by|for|as)",
+    ),
+    _row(
+        FaultKind.AUTH,
+        (200, 400, 401, 403),
+        r"invalid_api_key|authentication|api_key_invalid|unauthorized|account_deactivated|unauthenticated",
+        r"incorrect api key|invalid api key|api key not valid|api key expired|invalid bearer|"
+        r"no auth credentials|ip not authorized",
+    ),
+    _row(FaultKind.AUTH, (401, 407)),
+    _row(
+        FaultKind.MODEL_MISSING,
+        (200, 400, 403, 404, 410, 422),
+        r"model_not_found|model_not_available|model_decommissioned|unknown_model|invalid_model|model_not_supported",
+        r"model.{0,120}(?:does not exist|not found|not exist|no access|not supported|not available|decommissioned)|"
+        r"(?:no|not a valid|unknown|invalid) model|no endpoints found|no allowed providers|"
+        r"do not have access to.{0,80}model",
+    ),
+    _row(FaultKind.MODEL_MISSING, (404,), r"not_found_error", r"^model:"),
+    _row(FaultKind.AUTH, (403,)),
+    _row(FaultKind.TIMEOUT, (408, 425)),
+    # An error inside a 200 answer has no status of its own: its words have to do.
+    _row(FaultKind.RATE, (200,), r"rate_limit|too_many_requests|resource_exhausted|\b429\b", r"rate limit"),
+    _row(
+        FaultKind.OVERLOAD,
+        (200,),
+        r"overloaded|server_is_overloaded|slow_down|unavailable|\b50[39]\b|\b529\b",
+        r"overloaded",
+    ),
+    _row(FaultKind.CLIENT_INVALID, (200,), r"invalid_request|bad_request|tool_use_failed|\b4(?:00|04|13|15|22)\b"),
+    _row(FaultKind.UPSTREAM_5XX, (200,)),
+    _row(FaultKind.CLIENT_INVALID, range(400, 500)),
+)
+
+
+def classify_response(
+    status: int, headers: Sequence[tuple[str, str]], body: bytes, *, connection: str, wall: datetime
+) -> Fault:
+    """The fault that an answer without success is. `headers` have lower-case names; `wall` is the present, aware."""
+    value = decode_object(body) or {}
+    wait = retry_after(headers, body, wall)
+    return _fault(
+        status, _error_of(value), connection, wait, explicit=any(name == "retry-after" for name, _ in headers)
+    )
+
+
+def classify_error(error: Mapping[str, Any], *, connection: str, wall: datetime) -> Fault:
+    """The fault that an error object under status 200 is, in a stream or a whole answer."""
+    status = error.get("status_code", error.get("status"))
+    inner = _error_of(error) if "error" in error else dict(error)
+    known = status if isinstance(status, int) and 400 <= status < 600 else _status_in(inner)
+    return _fault(known, inner, connection, None, explicit=False, in_200=True)
+
+
+def _status_in(error: Mapping[str, Any]) -> int:
+    """Providers behind providers (OpenRouter) write the status as the `code`."""
+    code = error.get("code")
+    return code if isinstance(code, int) and 400 <= code < 600 else 200
+
+
+def _error_of(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The error object of whatever envelope: OpenAI and Anthropic `error`, FastAPI `detail`, or the body itself."""
+    error = value.get("error", value.get("detail", value.get("errors")))
+    if isinstance(error, list):
+        error = error[0] if error else None
+    if isinstance(error, dict):
+        return error
+    if isinstance(error, str):
+        return {**value, "message": error}
+    return dict(value)
+
+
+def _fault(
+    status: int, error: Mapping[str, Any], connection: str, wait: float | None, *, explicit: bool, in_200: bool = False
+) -> Fault:
+    words = [error.get(name) for name in ("code", "type", "status", "reason")]
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else []:
+        words.append(detail.get("reason") if isinstance(detail, dict) else None)
+    message = str(error.get("message") or "")
+    signs = _Signs(status, " ".join(str(w).lower() for w in words if w is not None), message.lower()[:4000], explicit)
+    kind = next(row.kind for row in _TABLE if row.fits(signs))
+    said = clean(message)
+    answered = "said in its answer" if in_200 else f"answered {status}"
+    code = error.get("code") if isinstance(error.get("code"), str) else None
+    return Fault(
+        kind,
+        f"{connection} {answered}: {said}" if said else f"{connection} answered {status}",
+        status=None if in_200 else status,
+        retry_after=wait,
+        code=code[:64] if code else None,
+    )
+
+
+def clean(text: str) -> str:
+    """A provider's message as it may be passed on: one line, at most 300 characters, nothing that looks like a key."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[:4000]).split())
+    masked = _SECRET.sub("***", line)
+    return masked if len(masked) <= _MAX_TEXT else masked[: _MAX_TEXT - 1] + "…"

@@ -1,0 +1,88 @@
+"""What a client is told when no connection could serve it: one answer out of all attempts and omissions.
+
+Never 401: the client's own key is good. The table is in docs/what-fails-over.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from proxy.fault import Attempt, FaultKind
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayAnswer:
+    """An error of the daemon's own. `retry_after` in whole seconds; its type follows from the status."""
+
+    status: int
+    code: str
+    message: str
+    retry_after: int | None
+    should_retry: bool
+    param: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A connection that would serve, left out: why, and seconds until it may be tried (None: not by waiting)."""
+
+    connection: str
+    kind: FaultKind
+    reason: str
+    retry_in: float | None
+
+
+class _Plan(Protocol):
+    @property
+    def skipped(self) -> Sequence[Skipped]: ...
+
+
+# Status, code and whether the client should try again, for the class that tells most.
+_ANSWERS: Final[dict[FaultKind, tuple[int, str, bool]]] = {
+    FaultKind.RATE: (429, "rate_limit_exceeded", True),
+    FaultKind.OVERLOAD: (503, "upstream_overloaded", True),
+    FaultKind.TIMEOUT: (504, "upstream_timeout", True),
+    FaultKind.STALL: (504, "upstream_timeout", True),
+    FaultKind.UPSTREAM_5XX: (502, "upstream_error", True),
+    FaultKind.CONNECT: (502, "upstream_unreachable", True),
+    FaultKind.DNS: (502, "upstream_unreachable", True),
+    FaultKind.TLS: (502, "upstream_unreachable", False),
+    FaultKind.INTERRUPTED: (502, "bad_upstream_response", True),
+    FaultKind.BAD_UPSTREAM: (502, "bad_upstream_response", True),
+    FaultKind.TOO_LARGE: (502, "bad_upstream_response", False),
+    FaultKind.REDIRECT: (502, "bad_upstream_response", False),
+    FaultKind.QUOTA: (402, "insufficient_quota", False),
+    FaultKind.AUTH: (502, "upstream_credentials_exhausted", False),
+    FaultKind.MODEL_MISSING: (404, "model_not_found", False),
+    FaultKind.GATEWAY: (503, "no_usable_connection", False),
+}
+_WAITS: Final = frozenset({FaultKind.RATE, FaultKind.OVERLOAD})
+
+
+def exhausted(plan: _Plan, attempts: Sequence[Attempt]) -> GatewayAnswer:
+    """The answer after every candidate failed or none could be tried."""
+    kinds = [a.fault.kind for a in attempts if a.fault is not None] + [s.kind for s in plan.skipped]
+    chosen = next((kind for kind in _ANSWERS if kind in kinds), FaultKind.GATEWAY)
+    status, code, again = _ANSWERS[chosen]
+    told = [a.fault.public for a in attempts if a.fault is not None] + [_left_out(s) for s in plan.skipped]
+    message = "no connection could serve this: " + "; ".join(told) if told else "no connection could be tried"
+    wait = _soonest(plan, attempts) if again and chosen in _WAITS else None
+    return GatewayAnswer(status, code, message, wait, again, "model" if chosen is FaultKind.MODEL_MISSING else None)
+
+
+def _left_out(skipped: Skipped) -> str:
+    if skipped.retry_in is None:
+        return f"{skipped.reason} (not tried)"
+    return f"{skipped.reason} (not tried for another {max(1, math.ceil(skipped.retry_in))} s)"
+
+
+def _soonest(plan: _Plan, attempts: Sequence[Attempt]) -> int:
+    """Whole seconds until the first of them may be asked again; the SDKs heed 1 to 60."""
+    waits = [s.retry_in for s in plan.skipped if s.retry_in is not None and s.kind in _WAITS]
+    for attempt in attempts:
+        if attempt.fault is not None and attempt.fault.kind in _WAITS:
+            waits.append(attempt.fault.retry_after if attempt.fault.retry_after is not None else 10.0)
+    return min(60, max(1, math.ceil(min(waits, default=1.0))))

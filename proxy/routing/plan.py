@@ -1,0 +1,211 @@
+"""Which connections are tried for a request, in which order, under which model name: pure decisions.
+
+Two steps, so that the first can be kept: `resolve` finds who serves what was asked for; `plan` leaves out who is not
+well just now. Who makes the attempts: `proxy.engine.exchange`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, Protocol
+
+from config.model import Connection, Operation, Snapshot
+from proxy.fault import Fault, FaultKind, Phase
+from proxy.routing.health import Health
+from proxy.routing.outcome import GatewayAnswer, Skipped
+from proxy.routing.same_model import match
+
+AUTO: Final = "auto"
+_BREAKER_KINDS: Final = frozenset(FaultKind) - {
+    FaultKind.AUTH, FaultKind.QUOTA, FaultKind.RATE, FaultKind.MODEL_MISSING
+}  # fmt: skip
+
+
+class ModelLists(Protocol):
+    """What is known of the models that connections serve."""
+
+    def models(self, connection: Connection) -> Sequence[str] | None:
+        """The live list, or None where there is none."""
+
+
+class Mode(StrEnum):
+    """How the answer gets to the client."""
+
+    RELAY = "relay"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A connection with the model name it is sent; `model` None leaves the request as it is.
+
+    `why_not`: it would serve, but cannot be used.
+    """
+
+    connection: Connection
+    model: str | None
+    why_not: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One attempt to be made."""
+
+    connection: Connection
+    model: str | None
+    mode: Mode = Mode.RELAY
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to try, in order, and who was left out and why."""
+
+    candidates: tuple[Candidate, ...]
+    skipped: tuple[Skipped, ...]
+
+
+class NoPlan(Exception):
+    """Nobody could serve this; `answer` is what the client gets."""
+
+    def __init__(self, answer: GatewayAnswer) -> None:
+        super().__init__(answer.message)
+        self.answer = answer
+
+    @property
+    def fault(self) -> Fault:
+        """The same as a record."""
+        kind = FaultKind.CLIENT_INVALID if self.answer.status < 500 else FaultKind.GATEWAY
+        return Fault(kind, self.answer.message, Phase.NOT_SENT, code=self.answer.code)
+
+
+def needs_lists(snapshot: Snapshot, model: str | None) -> bool:
+    """Whether model lists have to be known to resolve the name: it is neither alias, nor `provider/...`, nor `auto`."""
+    if model is None or model == AUTO or model in snapshot.settings.models:
+        return False
+    provider, slash, _ = model.partition("/")
+    return not (slash and snapshot.connection(provider) is not None)
+
+
+def resolve(snapshot: Snapshot, operation: Operation, model: str | None, lists: ModelLists) -> tuple[Target, ...]:
+    """Who serves what was asked for, in the order to try, unusable ones included. Raises NoPlan."""
+    if not snapshot.connections:
+        raise NoPlan(
+            _refused(
+                503,
+                "no_usable_connection",
+                "there is no connection yet; add one with `redeo providers add openai`, or POST /v1/providers "
+                '{"provider": "openai", "api_key": "..."}',
+            )
+        )
+    named = _by_name(snapshot, model, lists)
+    speaking = [target for target in named if target.connection.speaks(operation)]
+    if not speaking:
+        raise NoPlan(_not_spoken(snapshot, operation, model, named))
+    return tuple(_judged(target) for target in speaking)
+
+
+def _by_name(snapshot: Snapshot, model: str | None, lists: ModelLists) -> list[Target]:
+    if model is None:
+        return [Target(c, None) for c in snapshot.connections]
+    if model in snapshot.settings.models:
+        return _alias(snapshot, model)
+    if model == AUTO:
+        return [Target(c, c.spec.default_model) for c in snapshot.connections]
+    provider, slash, rest = model.partition("/")
+    connection = snapshot.connection(provider) if slash else None
+    if connection is not None and rest:
+        return [Target(connection, rest)]
+    if slash and provider in snapshot.providers:
+        return _foreign_prefix(snapshot, provider, model, lists)
+    return _bare(snapshot, model, lists)
+
+
+def _alias(snapshot: Snapshot, alias: str) -> list[Target]:
+    entries = snapshot.settings.models[alias]
+    pairs = [(snapshot.connection(entry.provider), entry.model) for entry in entries]
+    found = [Target(connection, name) for connection, name in pairs if connection is not None]
+    if not found:
+        wanted = ", ".join(dict.fromkeys(entry.provider for entry in entries))
+        message = f"`{alias}` needs a connection to one of: {wanted}; add one with `redeo providers add`"
+        raise NoPlan(_refused(503, "no_usable_connection", message))
+    return found
+
+
+def _foreign_prefix(snapshot: Snapshot, provider: str, model: str, lists: ModelLists) -> list[Target]:
+    """`vendor/model` where the vendor is a provider without a connection: others may list that very id."""
+    found = [Target(c, model) for c in snapshot.connections if model in _known(c, lists)]
+    if not found:
+        message = f"there is no connection to {provider}; add one with `redeo providers add {provider}`"
+        raise NoPlan(_refused(404, "model_not_found", message, "model"))
+    return found
+
+
+def _known(connection: Connection, lists: ModelLists) -> Sequence[str]:
+    live = lists.models(connection)
+    return live if live is not None else connection.spec.models
+
+
+def _bare(snapshot: Snapshot, model: str, lists: ModelLists) -> list[Target]:
+    """Every connection that serves the same model; behind them those of which nothing is known."""
+    serving: list[Target] = []
+    unknown: list[Target] = []
+    for connection in snapshot.connections:
+        ident = match(model, _known(connection, lists))
+        if ident is not None:
+            serving.append(Target(connection, ident))
+        elif lists.models(connection) is None and not connection.spec.quirks.any_model:
+            unknown.append(Target(connection, model))
+    if serving or unknown:
+        return serving + unknown
+    everything = sorted({name for c in snapshot.connections for name in _known(c, lists)})
+    near = difflib.get_close_matches(model, everything, 3)
+    hint = f"; near it: {', '.join(near)}" if near else "; GET /v1/models lists what is served"
+    raise NoPlan(_refused(404, "model_not_found", f"no connection serves a model `{model[:100]}`{hint}", "model"))
+
+
+def _judged(target: Target) -> Target:
+    if target.connection.fault is not None:
+        return replace(target, why_not=target.connection.fault)
+    if target.model is None and target.connection.spec.default_model is None:
+        return target
+    return target
+
+
+def _not_spoken(snapshot: Snapshot, operation: Operation, model: str | None, named: list[Target]) -> GatewayAnswer:
+    able = [c.provider for c in snapshot.connections if c.speaks(operation)]
+    asked = ", ".join(dict.fromkeys(t.connection.provider for t in named))
+    could = f"connected ones that do: {', '.join(able)}" if able else "no connected provider does"
+    of = f" for the model `{model[:100]}`" if model else ""
+    message = f"{asked} would serve this{of}, but not in the form `{operation.value}`; {could}"
+    return _refused(404, "operation_not_supported", message, "model" if model else None)
+
+
+def _refused(status: int, code: str, message: str, param: str | None = None) -> GatewayAnswer:
+    return GatewayAnswer(status, code, message, None, should_retry=False, param=param)
+
+
+def plan(targets: Sequence[Target], health: Health, max_attempts: int) -> Plan:
+    """The attempts to make now. If all that is left is open breakers, the one nearest recovery is tried once."""
+    candidates: list[Candidate] = []
+    skipped: list[Skipped] = []
+    nearest: tuple[float, Target] | None = None
+    for target in targets:
+        who = target.connection.provider
+        if target.why_not is not None:
+            skipped.append(Skipped(who, FaultKind.GATEWAY, target.why_not, None))
+            continue
+        verdict = health.check(target.connection, target.model)
+        if verdict.usable:
+            candidates.append(Candidate(target.connection, target.model))
+            continue
+        kind = verdict.kind or FaultKind.GATEWAY
+        skipped.append(Skipped(who, kind, f"{who}: {verdict.reason}", verdict.retry_in))
+        wait = verdict.retry_in
+        if kind in _BREAKER_KINDS and wait is not None and (nearest is None or wait < nearest[0]):
+            nearest = (wait, target)
+    if not candidates and nearest is not None:
+        candidates.append(Candidate(nearest[1].connection, nearest[1].model))
+        skipped = [s for s in skipped if s.connection != nearest[1].connection.provider]
+    return Plan(tuple(candidates[:max_attempts]), tuple(skipped))
