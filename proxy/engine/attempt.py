@@ -1,0 +1,176 @@
+"""One request to one connection, to its end: build, send, judge, relay. Never loops, never decides what is next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+from config.model import Connection, Operation, Routing, StreamUsage
+from proxy.dialects import headers as passing
+from proxy.dialects import multipart, scan, splice
+from proxy.dialects.json import decode_object
+from proxy.engine.call import Call, Reply
+from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
+from proxy.engine.relay import MAX_ERROR_BYTES, Outcome, Refusal, Relay, read_body
+from proxy.engine.repeat import is_stateless
+from proxy.fault import Fault, FaultKind, Phase
+from proxy.routing import Candidate, classify_error, classify_response
+from proxy.upstream.client import Client, UpstreamError, UpstreamRequest, UpstreamResponse
+from proxy.upstream.sign import MissingCredential, sign
+
+USER_AGENT: Final = "redeo-proxy"
+_JSON: Final = ("application/json", "application/problem+json")
+_VAGUE: Final = ("", "text/plain", "application/octet-stream")  # says nothing: the body has to be looked at
+_OPAQUE: Final = frozenset({Operation.AUDIO, Operation.FILES})
+
+
+@dataclass(frozen=True, slots=True)
+class Attempter:
+    """Makes attempts. `now` is the loop's monotonic clock in seconds, `wall` tells the date."""
+
+    client: Client
+    now: Callable[[], float]
+    wall: Callable[[], datetime]
+    interrupt: Interrupt
+
+    async def run(
+        self,
+        call: Call,
+        candidate: Candidate,
+        routing: Routing,
+        seconds: float,
+        reply: Reply,
+        head: Callable[[int, list[tuple[str, str]]], list[tuple[str, str]]],
+        answered: Callable[[int], None],
+    ) -> Outcome:
+        """One attempt within `seconds` until its first content.
+
+        `answered` hears the provider's status; `head` makes the client's headers out of the provider's.
+        """
+        started = self.now()
+        connection = candidate.connection
+        try:
+            request, hide = self._request(call, candidate, routing)
+        except MissingCredential:
+            return Outcome(Fault(FaultKind.AUTH, f"{connection.provider} has no API key", Phase.NOT_SENT))
+        try:
+            with Watchdog() as dog:
+                dog.arm(FaultKind.TIMEOUT, seconds)
+                response = await self.client.send(connection, request, again=is_stateless(call))
+        except (UpstreamError, ClockExpired) as exc:
+            return Outcome(_unanswered(connection, exc))
+        try:
+            answered(response.status)
+            if not 200 <= response.status < 300:
+                return await self._refused(connection, response, head)
+            left = max(0.001, seconds - (self.now() - started))
+            relay = Relay(
+                call=call,
+                reply=reply,
+                response=response,
+                headers=head(response.status, passing.to_client(response.headers)),
+                timeouts=routing.timeouts,
+                first_byte=left,
+                who=connection.provider,
+                classify=partial(_classify, connection, self.wall),
+                now=self.now,
+                interrupt=self.interrupt,
+            )
+            return await self._relay(relay, hide, left)
+        finally:
+            response.close()
+
+    def _request(self, call: Call, candidate: Candidate, routing: Routing) -> tuple[UpstreamRequest, bool]:
+        """The request as it goes upstream, and whether the usage chunk was asked for by us alone."""
+        connection = candidate.connection
+        body, hide = _body(call, candidate, routing)
+        url = connection.url(call.operation, call.tail) + (f"?{call.query}" if call.query else "")
+        url, credential = sign(connection, call.operation, url)
+        given = {name for name, _ in call.headers}
+        fixed = [(name, value) for name, value in connection.spec.headers.items() if name.lower() not in given]
+        if "user-agent" not in given:
+            fixed.append(("user-agent", USER_AGENT))
+        headers = [*call.headers, *fixed, ("accept-encoding", "identity"), *credential]
+        return UpstreamRequest(call.method, url, headers, body, routing.timeouts.connect), hide
+
+    async def _refused(
+        self,
+        connection: Connection,
+        response: UpstreamResponse,
+        head: Callable[[int, list[tuple[str, str]]], list[tuple[str, str]]],
+    ) -> Outcome:
+        try:
+            with Watchdog() as dog:
+                body = await read_body(response, dog, 10.0, MAX_ERROR_BYTES)
+        except (UpstreamError, ClockExpired):
+            body = b""  # the status alone has to do
+        fault = classify_response(
+            response.status, response.headers, body, connection=connection.provider, wall=self.wall()
+        )
+        headers = head(response.status, passing.to_client(response.headers))
+        return Outcome(fault, refusal=Refusal(response.status, headers, body))
+
+    async def _relay(self, relay: Relay, hide: bool, seconds: float) -> Outcome:
+        call = relay.call
+        kind = relay.response.header("content-type").partition(";")[0].strip().lower()
+        if kind == "text/event-stream" or (call.stream and kind in _VAGUE):
+            return await relay.stream(scan.scanner(call.operation, hide_usage=hide))
+        if kind in _JSON and call.stream:
+            return await self._whole_for_stream(relay, seconds)
+        if call.operation in _OPAQUE and kind not in _JSON:
+            return await relay.opaque()
+        if kind in _JSON or kind in _VAGUE:
+            return await relay.whole(relay.timeouts.total)
+        fault = Fault(FaultKind.BAD_UPSTREAM, f"{relay.who} answered with {kind or 'no content type'!s:.60}")
+        return Outcome(fault)
+
+    async def _whole_for_stream(self, relay: Relay, seconds: float) -> Outcome:
+        """A stream was asked for and one JSON text came: an error under status 200, or no answer at all."""
+        try:
+            with Watchdog() as dog:
+                body = await read_body(relay.response, dog, seconds, MAX_ERROR_BYTES)
+        except (UpstreamError, ClockExpired) as exc:
+            return Outcome(_unanswered_text(relay.who, exc))
+        value = decode_object(body)
+        error = value.get("error") if value else None
+        if isinstance(error, dict):
+            return Outcome(relay.classify(error))
+        return Outcome(Fault(FaultKind.BAD_UPSTREAM, f"{relay.who} answered with one JSON text instead of a stream"))
+
+
+def _body(call: Call, candidate: Candidate, routing: Routing) -> tuple[bytes | None, bool]:
+    body = call.body
+    if body is None:
+        return None, False
+    renamed = candidate.model is not None and candidate.model != call.model
+    if not call.is_json:
+        if renamed and candidate.model is not None:
+            body = multipart.with_model(body, call.content_type, candidate.model)
+        return body, False
+    if renamed and candidate.model is not None:
+        body = splice.with_model(body, candidate.model)
+    asks = (
+        routing.ask_usage
+        and call.stream
+        and call.operation in (Operation.CHAT, Operation.COMPLETIONS)
+        and call.include_usage is not True
+        and candidate.connection.spec.quirks.stream_usage is StreamUsage.ASKED
+    )
+    return (splice.with_usage_asked(body), True) if asks else (body, False)
+
+
+def _classify(connection: Connection, wall: Callable[[], datetime], error: Mapping[str, Any]) -> Fault:
+    return classify_error(error, connection=connection.provider, wall=wall())
+
+
+def _unanswered(connection: Connection, exc: UpstreamError | ClockExpired) -> Fault:
+    return _unanswered_text(connection.provider, exc)
+
+
+def _unanswered_text(who: str, exc: UpstreamError | ClockExpired) -> Fault:
+    if isinstance(exc, ClockExpired):
+        return Fault(exc.kind, f"{who}: no answer within {exc.seconds:g} s")
+    return Fault(exc.kind, f"{who}: {exc.detail}", exc.phase, detail=exc.detail)

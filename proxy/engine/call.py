@@ -1,0 +1,60 @@
+"""What a client asked, as the engine takes it, and where the answer goes: values and one Protocol, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from config.model import Operation
+from proxy.dialects.envelope import Form
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One inference request. The body stays bytes; `headers` are the client's that may pass, names in lower case."""
+
+    id: str
+    operation: Operation
+    form: Form
+    method: str
+    tail: str  # of the path, behind the operation's own
+    query: str  # raw, without credentials
+    headers: tuple[tuple[str, str], ...]
+    body: bytes | None
+    content_type: str
+    model: str | None
+    stream: bool
+    include_usage: bool | None
+    fields: frozenset[str]
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the body is a JSON object (else it is a form, or there is none)."""
+        return self.body is not None and not self.content_type.startswith("multipart/")
+
+
+class ClientGone(Exception):
+    """The client closed its side, or stopped reading for too long."""
+
+
+class Reply(Protocol):
+    """The answer on its way to the client. Raises ClientGone from `write`."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether the head is out: from then on nothing but the body can change."""
+
+    async def whole(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Send a whole answer."""
+
+    async def begin(self, status: int, headers: list[tuple[str, str]]) -> None:
+        """Send the head of an answer whose body follows piece by piece."""
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece; returns once the client's side has room again."""
+
+    async def end(self) -> None:
+        """The body is complete."""
+
+    def abort(self) -> None:
+        """Break the connection off, so that a body cut short cannot pass for whole."""

@@ -1,0 +1,271 @@
+"""Runs one request: plan, attempts one after the other, outcome. The only place that loops over connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from config.model import Connection, Operation, Snapshot
+from proxy.dialects import envelope
+from proxy.engine.attempt import Attempter
+from proxy.engine.call import Call, ClientGone, Reply
+from proxy.engine.relay import Outcome, Refusal
+from proxy.engine.repeat import may_repeat
+from proxy.fault import Attempt, Exchange, Fault, FaultKind, Observer, Phase
+from proxy.routing import (
+    Candidate,
+    GatewayAnswer,
+    Health,
+    ModelLists,
+    NoPlan,
+    Plan,
+    Target,
+    exhausted,
+    needs_lists,
+    plan,
+    resolve,
+)
+
+_CACHE: Final = 1024  # resolved names kept; cleared whenever the configuration or a model list changes
+
+
+class LiveLists(ModelLists, Protocol):
+    """Model lists that can be asked to become known."""
+
+    version: int
+
+    async def ensure(self, connections: tuple[Connection, ...]) -> None:
+        """Return once each list is known or known not to be had, within a bound."""
+
+
+@dataclass(slots=True)
+class Engine:
+    """Everything a request needs beside itself. One per process; `resolved` and `running` are its only state."""
+
+    attempter: Attempter
+    health: Health
+    lists: LiveLists
+    observer: Observer
+    now: Callable[[], float]
+    running: set[asyncio.Task[None]] = field(default_factory=set)
+    _resolved: dict[tuple[Operation, str | None], tuple[Target, ...]] = field(default_factory=dict)
+    _resolved_for: tuple[int, int] = (-1, -1)
+
+    async def run(self, call: Call, snapshot: Snapshot, reply: Reply, exchange: Exchange) -> None:
+        """Serve one request to its end. Raises CancelledError alone: the client has left, the upstream is closed."""
+        task = asyncio.current_task()
+        if task is not None:
+            self.running.add(task)
+        exchange.generation = snapshot.generation
+        self.observer.exchange_started(exchange)
+        try:
+            await _Run(self, call, snapshot, reply, exchange).serve()
+        except ClientGone:
+            exchange.fault = Fault(FaultKind.CLIENT_GONE, "the client left")
+            reply.abort()
+        except asyncio.CancelledError:
+            if not self.attempter.interrupt.requested or task is None:
+                exchange.fault = Fault(FaultKind.CLIENT_GONE, "the client left")
+                raise
+            task.uncancel()
+            await self._shut(call, reply, exchange)
+        finally:
+            if task is not None:
+                self.running.discard(task)
+            exchange.ended = self.now()
+            self.observer.exchange_ended(exchange)
+
+    async def _shut(self, call: Call, reply: Reply, exchange: Exchange) -> None:
+        fault = Fault(FaultKind.GATEWAY, "the daemon is shutting down", code="gateway_shutting_down")
+        exchange.fault = fault
+        if reply.begun:
+            reply.abort()
+            return
+        answer = GatewayAnswer(503, "gateway_shutting_down", fault.public, retry_after=1, should_retry=True)
+        with contextlib.suppress(ClientGone):
+            await _answer(call, reply, exchange, answer)
+
+    def interrupt(self) -> None:
+        """The time to drain is over: every running request ends now, with an error of ours."""
+        self.attempter.interrupt.requested = True
+        for task in self.running:
+            task.cancel()
+
+    def targets(self, snapshot: Snapshot, call: Call) -> tuple[Target, ...]:
+        """Who serves what the call asks for, in order. Raises NoPlan."""
+        version = (snapshot.generation, self.lists.version)
+        if version != self._resolved_for or len(self._resolved) > _CACHE:
+            self._resolved.clear()
+            self._resolved_for = version
+        key = (call.operation, call.model)
+        found = self._resolved.get(key)
+        if found is None:
+            found = resolve(snapshot, call.operation, call.model, self.lists)
+            self._resolved[key] = found
+        return found
+
+
+class _Run:
+    """One request on its way through its candidates."""
+
+    def __init__(self, engine: Engine, call: Call, snapshot: Snapshot, reply: Reply, exchange: Exchange) -> None:
+        self.engine = engine
+        self.call = call
+        self.snapshot = snapshot
+        self.reply = reply
+        self.exchange = exchange
+        self._refusal: Refusal | None = None
+        self._upstream = 0.0
+
+    async def serve(self) -> None:
+        engine, call = self.engine, self.call
+        if needs_lists(self.snapshot, call.model):
+            await engine.lists.ensure(self.snapshot.connections)
+        try:
+            targets = engine.targets(self.snapshot, call)
+            chosen = plan(targets, engine.health, self.snapshot.settings.routing.max_attempts)
+        except NoPlan as exc:
+            self.exchange.fault = exc.fault
+            await _answer(call, self.reply, self.exchange, exc.answer)
+            return
+        for candidate in chosen.candidates:
+            seconds = self._seconds_left()
+            if seconds <= 0 or not engine.health.admit(candidate.connection):
+                continue
+            if await self._try(candidate, seconds):
+                return
+        await self._give_up(chosen)
+
+    def _seconds_left(self) -> float:
+        timeouts = self.snapshot.settings.routing.timeouts
+        passed = self.engine.now() - self.exchange.started
+        return min(timeouts.first_byte, timeouts.before_answer - passed)
+
+    async def _try(self, candidate: Candidate, seconds: float) -> bool:
+        """One attempt; whether the request is over with it."""
+        engine, exchange = self.engine, self.exchange
+        connection, model = candidate.connection, candidate.model
+        attempt = Attempt(connection.provider, model or "", engine.now())
+        exchange.attempts.append(attempt)
+
+        def answered(status: int) -> None:
+            attempt.status = status
+
+        outcome: Outcome | None = None
+        try:
+            outcome = await engine.attempter.run(
+                self.call, candidate, self.snapshot.settings.routing, seconds, self.reply, self._head, answered
+            )
+        except (ClientGone, asyncio.CancelledError):
+            attempt.fault = Fault(FaultKind.CLIENT_GONE, "the client left")
+            exchange.connection, exchange.model = connection.provider, model
+            raise
+        finally:
+            attempt.ended = engine.now()
+            if outcome is None:
+                engine.health.released(connection)
+                engine.observer.attempt_ended(exchange, attempt)
+        self._settle(candidate, attempt, outcome)
+        return await self._over(candidate, outcome)
+
+    def _settle(self, candidate: Candidate, attempt: Attempt, outcome: Outcome) -> None:
+        """What the attempt says about its connection, and to those who watch."""
+        engine, fault = self.engine, outcome.fault
+        attempt.fault = fault
+        if fault is None:
+            engine.health.succeeded(candidate.connection, candidate.model)
+        elif fault.falls_back:
+            engine.health.failed(candidate.connection, candidate.model, fault)
+        else:
+            engine.health.released(candidate.connection)
+        first = outcome.first_content
+        self._upstream += (first if first is not None else attempt.ended or attempt.started) - attempt.started
+        engine.observer.attempt_ended(self.exchange, attempt)
+
+    async def _over(self, candidate: Candidate, outcome: Outcome) -> bool:
+        exchange, fault = self.exchange, outcome.fault
+        exchange.upstream_seconds = self._upstream
+        if outcome.committed:
+            exchange.connection, exchange.model = candidate.connection.provider, candidate.model
+            exchange.usage, exchange.first_content = outcome.usage, outcome.first_content
+            exchange.status = exchange.attempts[-1].status
+            exchange.fault = fault
+            return True
+        if fault is None:
+            raise RuntimeError("an attempt ended with neither an answer nor a fault")
+        self._refusal = outcome.refusal
+        if not fault.falls_back:
+            exchange.connection, exchange.model = candidate.connection.provider, candidate.model
+            await self._as_the_provider_said(fault, outcome.refusal)
+            return True
+        if not may_repeat(self.call, fault):
+            exchange.fault = fault
+            await _answer(self.call, self.reply, exchange, _uncertain(candidate, fault))
+            return True
+        return False
+
+    async def _as_the_provider_said(self, fault: Fault, refusal: Refusal | None) -> None:
+        """The client's own mistake, or the word of the only provider asked: its answer as it stands."""
+        self.exchange.fault = fault
+        if refusal is None or not refusal.body:
+            status = fault.status if fault.status and 400 <= fault.status < 500 else 400
+            answer = GatewayAnswer(status, fault.code or fault.kind.value, fault.public, None, should_retry=False)
+            await _answer(self.call, self.reply, self.exchange, answer)
+            return
+        headers = [(name, value) for name, value in refusal.headers if name != "x-should-retry"]
+        headers.append(("x-should-retry", "false"))
+        self.exchange.status = refusal.status
+        await self.reply.whole(refusal.status, headers, refusal.body)
+
+    async def _give_up(self, chosen: Plan) -> None:
+        attempts = self.exchange.attempts
+        fault = attempts[-1].fault if attempts else None
+        alone = len(attempts) == 1 and not chosen.skipped
+        if alone and fault is not None and fault.kind is FaultKind.MODEL_MISSING and self._refusal is not None:
+            await self._as_the_provider_said(fault, self._refusal)
+            return
+        answer = exhausted(chosen, attempts)
+        self.exchange.fault = fault or Fault(FaultKind.GATEWAY, answer.message, Phase.NOT_SENT, code=answer.code)
+        await _answer(self.call, self.reply, self.exchange, answer)
+
+    def _head(self, status: int, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The client's headers for an answer that comes from the current attempt."""
+        return [*headers, *_told(self.call, self.exchange, {name for name, _ in headers})]
+
+
+def _told(call: Call, exchange: Exchange, given: set[str]) -> list[tuple[str, str]]:
+    """What the daemon says of itself on every answer; the provider's own request id stands where it gave one."""
+    told = [("x-redeo-request-id", call.id)]
+    told += [(name, call.id) for name in ("x-request-id", "request-id") if name not in given]
+    if exchange.attempts:
+        last = exchange.attempts[-1]
+        told.append(("x-redeo-provider", last.connection))
+        told.append(("x-redeo-model", last.model))
+        told.append(("x-redeo-attempts", " ".join(attempt.label for attempt in exchange.attempts)))
+    return told
+
+
+def _uncertain(candidate: Candidate, fault: Fault) -> GatewayAnswer:
+    return GatewayAnswer(
+        502,
+        "upstream_uncertain",
+        f"{fault.public}; the request leaves something behind at {candidate.connection.provider} (stored responses, "
+        "background work or its own tools), and whether it was acted on cannot be known, so no other connection "
+        "was tried",
+        None,
+        should_retry=False,
+    )
+
+
+async def _answer(call: Call, reply: Reply, exchange: Exchange, answer: GatewayAnswer) -> None:
+    """An error of the daemon's own, in the dialect of the caller."""
+    body = envelope.error_body(call.form, answer.status, answer.message, answer.code, call.id, answer.param)
+    headers = [("content-type", "application/json"), *_told(call, exchange, set())]
+    headers.append(("x-should-retry", "true" if answer.should_retry else "false"))
+    if answer.retry_after is not None:
+        headers.append(("retry-after", str(answer.retry_after)))
+    exchange.status = answer.status
+    await reply.whole(answer.status, headers, body)

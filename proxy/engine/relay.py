@@ -1,0 +1,283 @@
+"""An answer in the client's own dialect on its way through: the bytes untouched, an observer beside them.
+
+Nothing reaches the client before the commit point, the first content of the answer; until then a failure is
+returned and another connection may be tried. After it the answer ends with its terminator or with an error in the
+client's dialect, never in silence. It cannot import the translating parsers and renderers, so it cannot damage
+what it carries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from config.model import Operation, Timeouts
+from proxy.dialects import envelope, sse
+from proxy.dialects.envelope import Form
+from proxy.dialects.json import decode
+from proxy.dialects.scan import MalformedEvent, Progress, Scanner, judge_whole
+from proxy.engine.call import Call, Reply
+from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
+from proxy.fault import Fault, FaultKind, Phase, Usage
+from proxy.upstream.client import UpstreamError, UpstreamResponse
+
+MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+MAX_ERROR_BYTES: Final = 1024 * 1024
+_MAX_HELD_BYTES: Final = 1024 * 1024
+_PING_LIFE: Final = 300.0  # seconds for which pings alone keep a stream alive
+_TAIL_SECONDS: Final = 1.0  # for what a provider says behind its terminator
+
+ClassifyError = Callable[[Mapping[str, Any]], Fault]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How an attempt ended: `fault` is None when the client has the whole answer. `committed`: its head is out."""
+
+    fault: Fault | None = None
+    committed: bool = False
+    usage: Usage | None = None
+    first_content: float | None = None
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error answer as the provider gave it, its headers filtered."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+async def read_body(response: UpstreamResponse, dog: Watchdog, seconds: float, limit: int) -> bytes:
+    """The whole body within `seconds`. Raises UpstreamError (`too_large` beyond `limit`) and ClockExpired."""
+    dog.arm(FaultKind.TIMEOUT, seconds)
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await response.read():
+        size += len(piece)
+        if size > limit:
+            raise UpstreamError(FaultKind.TOO_LARGE, Phase.SENT, f"its answer is larger than {limit} bytes")
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+@dataclass(slots=True)
+class Relay:
+    """Carries one answer. `who` names the connection in messages; `now` is the loop's clock."""
+
+    call: Call
+    reply: Reply
+    response: UpstreamResponse
+    headers: list[tuple[str, str]]
+    timeouts: Timeouts
+    first_byte: float  # what is left of that clock, in seconds
+    who: str
+    classify: ClassifyError
+    now: Callable[[], float]
+    interrupt: Interrupt
+    _outcome: Outcome = field(default_factory=Outcome)
+
+    async def whole(self, seconds: float) -> Outcome:
+        """A JSON answer: read to its end, looked at, then sent as it came."""
+        try:
+            with Watchdog() as dog:
+                body = await read_body(self.response, dog, seconds, MAX_BODY_BYTES)
+        except (UpstreamError, ClockExpired) as exc:
+            return Outcome(self._fault_of(exc))
+        self._outcome.first_content = self.now()
+        fault = self._judge(body)
+        if fault is not None:
+            return Outcome(fault)
+        self._outcome.committed = True
+        await self.reply.whole(self.response.status, self.headers, body)
+        return self._outcome
+
+    def _judge(self, body: bytes) -> Fault | None:
+        if not body.strip():
+            return self._bad("its answer is empty")
+        try:
+            value = decode(body)
+        except ValueError:
+            return self._bad("its answer is not JSON")
+        usage, error, wrong = judge_whole(self.call.operation, value)
+        if error is not None:
+            return self.classify(error)
+        self._outcome.usage = usage
+        return self._bad(wrong) if wrong else None
+
+    async def opaque(self) -> Outcome:
+        """Bytes that no dialect describes (speech, files): committed with the first of them."""
+        outcome = self._outcome
+        try:
+            with Watchdog() as dog:
+                dog.arm(FaultKind.TIMEOUT, self.first_byte)
+                while piece := await self.response.read():
+                    dog.rest()
+                    if not outcome.committed:
+                        outcome.committed, outcome.first_content = True, self.now()
+                        await self.reply.begin(self.response.status, self.headers)
+                    await self.reply.write(piece)
+                    dog.arm(FaultKind.STALL, self.timeouts.idle)
+        except (UpstreamError, ClockExpired) as exc:
+            outcome.fault = self._fault_of(exc)
+            if outcome.committed:
+                self.reply.abort()  # there is no other way to say that these bytes are not all
+            return outcome
+        if not outcome.committed:
+            return Outcome(self._bad("its answer is empty"))
+        await self.reply.end()
+        return outcome
+
+    async def stream(self, scanner: Scanner) -> Outcome:
+        """A stream of events, followed by `scanner`."""
+        pump = _Pump(self, scanner)
+        try:
+            with Watchdog() as dog:
+                await pump.run(dog)
+        except (UpstreamError, ClockExpired) as exc:
+            pump.fault = None if scanner.complete else self._fault_of(exc)
+        except (MalformedEvent, sse.EventTooLarge) as exc:
+            kind = FaultKind.TOO_LARGE if isinstance(exc, sse.EventTooLarge) else FaultKind.BAD_UPSTREAM
+            pump.fault = None if scanner.complete else self._bad(f"it sent {exc}", kind)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not (self.interrupt.requested and self._outcome.committed and task is not None):
+                raise
+            task.uncancel()
+            pump.fault = Fault(FaultKind.GATEWAY, "the daemon is shutting down", code="gateway_shutting_down")
+        return await pump.settle()
+
+    def _bad(self, what: str, kind: FaultKind = FaultKind.BAD_UPSTREAM) -> Fault:
+        return Fault(kind, f"{self.who}: {what}")
+
+    def _fault_of(self, exc: UpstreamError | ClockExpired) -> Fault:
+        if isinstance(exc, ClockExpired):
+            what = "no content" if exc.kind is FaultKind.TIMEOUT else "nothing more"
+            return Fault(exc.kind, f"{self.who}: {what} within {exc.seconds:g} s")
+        said = "its answer ended before its end" if exc.kind is FaultKind.INTERRUPTED else exc.detail
+        return Fault(exc.kind, f"{self.who}: {said}", detail=exc.detail)
+
+
+class _Pump:
+    """Events from one relay's provider to its client."""
+
+    def __init__(self, relay: Relay, scanner: Scanner) -> None:
+        self.relay = relay
+        self.scanner = scanner
+        self.fault: Fault | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._splitter = sse.EventSplitter()
+        self._over = False  # the terminator or an error is out: nothing more may follow
+        self._done_sent = False
+        self._progress_at = relay.now()
+
+    async def run(self, dog: Watchdog) -> None:
+        """Until the end of the stream, its terminator or its error."""
+        relay = self.relay
+        dog.arm(FaultKind.TIMEOUT, relay.first_byte)
+        while chunk := await relay.response.read():
+            dog.rest()
+            for event in self._splitter.feed(chunk):
+                await self._take(event)
+                if self._over:
+                    return
+            self._rearm(dog)
+        rest = self._splitter.rest()
+        if rest.endswith((b"\n", b"\r")) and rest.strip():
+            await self._take(rest)  # a last event without its empty line
+
+    def _rearm(self, dog: Watchdog) -> None:
+        relay = self.relay
+        if self.scanner.complete:
+            dog.arm(FaultKind.STALL, _TAIL_SECONDS if self._done_sent else relay.timeouts.idle)
+        elif relay._outcome.committed:
+            left = self._progress_at + _PING_LIFE - relay.now()
+            dog.arm(FaultKind.STALL, max(0.0, min(relay.timeouts.idle, left)))
+        else:
+            waited = relay.now() - self._progress_at
+            dog.arm(FaultKind.TIMEOUT, max(0.0, relay.first_byte - waited))
+
+    async def _take(self, event: bytes) -> None:
+        if self._done_sent and self.relay.call.form is Form.OPENAI:
+            return  # nothing counts behind `[DONE]`, and a second one is not passed on
+        progress = self.scanner.see(event)
+        outcome = self.relay._outcome
+        match progress:
+            case Progress.HIDDEN:
+                return
+            case Progress.LIFECYCLE:
+                await (self.relay.reply.write(event) if outcome.committed else self._hold(event))
+                return
+            case Progress.ERROR:
+                await self._error(event)
+                return
+            case Progress.TERMINAL | Progress.CONTENT:
+                self._progress_at = self.relay.now()
+        if not outcome.committed:
+            await self._commit()
+        await self.relay.reply.write(event)
+        self._done_sent = self._done_sent or progress is Progress.TERMINAL
+
+    async def _hold(self, event: bytes) -> None:
+        self._held.append(event)
+        self._held_bytes += len(event)
+        if self._held_bytes > _MAX_HELD_BYTES:
+            await self._commit()
+
+    async def _commit(self) -> None:
+        relay = self.relay
+        relay._outcome.committed = True
+        relay._outcome.first_content = relay.now()
+        await relay.reply.begin(relay.response.status, relay.headers)
+        if self._held:
+            await relay.reply.write(b"".join(self._held))
+            self._held.clear()
+
+    async def _error(self, event: bytes) -> None:
+        """An error the provider said: before the commit point it is ours to act on, after it the client's."""
+        self.fault = self.relay.classify(self.scanner.error or {})
+        if not self.relay._outcome.committed and self.fault.falls_back:
+            self._over = True
+            return
+        if not self.relay._outcome.committed:
+            await self._commit()
+        await self.relay.reply.write(event)
+        if self.relay.call.operation is not Operation.RESPONSES or b"response.failed" in event:
+            self._over = True  # a Responses stream says `error` first and `response.failed` behind it
+
+    async def settle(self) -> Outcome:
+        """The end of the stream as the client sees it, and what it means."""
+        outcome = self.relay._outcome
+        outcome.usage = self.scanner.usage
+        if self.fault is None and not self.scanner.complete:
+            self.fault = Fault(FaultKind.INTERRUPTED, f"{self.relay.who}: its stream ended before its end")
+        outcome.fault = self.fault
+        if not outcome.committed:
+            if self.fault is not None:
+                return outcome
+            await self._commit()  # a whole answer without any content
+        if self.fault is None:
+            if self.relay.call.form is Form.OPENAI and not self._done_sent and self._ends_with_done():
+                await self.relay.reply.write(envelope.DONE)
+        elif self.scanner.error is None:
+            await self.relay.reply.write(self._error_frame(self.fault))
+        await self.relay.reply.end()
+        return outcome
+
+    def _ends_with_done(self) -> bool:
+        return self.relay.call.operation in (Operation.CHAT, Operation.COMPLETIONS)
+
+    def _error_frame(self, fault: Fault) -> bytes:
+        status, code = {
+            FaultKind.STALL: (504, "upstream_stalled"),
+            FaultKind.TOO_LARGE: (502, "event_too_large"),
+            FaultKind.GATEWAY: (503, "gateway_shutting_down"),
+        }.get(fault.kind, (502, "upstream_stream_interrupted"))
+        begun = dict(self.scanner.begun) if self.scanner.begun else None
+        call = self.relay.call
+        return envelope.error_frame(call.form, status, fault.public, code, call.id, begun, self.scanner.sequence)

@@ -1,0 +1,219 @@
+"""HTTP to providers: one pool per origin, no redirects, no cookies, no decompression, our own clocks.
+
+The only door to aiohttp's client: its exceptions leave as UpstreamError with a class and a phase. What to do
+about them: `proxy.engine`. Which key goes where: `proxy.upstream.sign`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp import payload
+from multidict import CIMultiDict
+from yarl import URL
+
+from config.model import Connection
+from proxy.fault import FaultKind, Phase
+from proxy.upstream.addresses import DeniedAddress, guarded_socket
+
+_SMALL: Final = 256 * 1024  # larger bodies are written piece by piece, so that the loop is not held up
+_KEEPALIVE: Final = 30.0
+_NO_AUTO: Final = ("User-Agent", "Content-Type", "Accept", "Accept-Encoding")
+
+
+class UpstreamError(Exception):
+    """An exchange with a provider that came to no end. `detail` holds no secret."""
+
+    def __init__(self, kind: FaultKind, phase: Phase, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.phase = phase
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One request, ready to go: `connect_seconds` bounds name look-up, connection and TLS together."""
+
+    method: str
+    url: str
+    headers: list[tuple[str, str]]
+    body: bytes | None
+    connect_seconds: float
+
+
+class UpstreamResponse:
+    """The head of an answer, and its body piece by piece. Must be closed or read to its end."""
+
+    __slots__ = ("_response", "headers", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers: list[tuple[str, str]] = [(k.lower(), v) for k, v in response.headers.items()]
+
+    def header(self, name: str) -> str:
+        """The first header of that (lower-case) name, or an empty text."""
+        return next((value for key, value in self.headers if key == name), "")
+
+    async def read(self) -> bytes:
+        """The next piece of the body; empty at its end. Raises UpstreamError."""
+        try:
+            return await self._response.content.readany()
+        except (aiohttp.ClientError, OSError) as exc:
+            raise UpstreamError(FaultKind.INTERRUPTED, Phase.SENT, _name(exc)) from None
+
+    def close(self) -> None:
+        """Give the connection up: the provider sees it closed unless the answer had ended."""
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+
+class Pools:
+    """Pools on their way out."""
+
+    def __init__(self, sessions: list[aiohttp.ClientSession]) -> None:
+        self._sessions = sessions
+
+    def __bool__(self) -> bool:
+        return bool(self._sessions)
+
+    async def close(self) -> None:
+        """Close them; answers still being read break off."""
+        await asyncio.gather(*(session.close() for session in self._sessions))
+
+
+class Client:
+    """Pools of connections to providers. Lives on one event loop; `close` it there."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[tuple[str, bool], aiohttp.ClientSession] = {}
+        self._tls: ssl.SSLContext | None = None
+
+    async def send(self, connection: Connection, request: UpstreamRequest, *, again: bool = False) -> UpstreamResponse:
+        """Send one request and wait for the head of its answer. Raises UpstreamError.
+
+        `again`: a pooled socket that turns out to be dead may be replaced by a fresh one, once. Its caller vouches
+        that a repeat does no harm.
+        """
+        reused = SimpleNamespace(reused=False)
+        try:
+            return await self._send(connection, request, reused)
+        except UpstreamError as exc:
+            if not (again and reused.reused and exc.kind is FaultKind.INTERRUPTED):
+                raise
+        return await self._send(connection, request, reused)
+
+    async def _send(self, connection: Connection, request: UpstreamRequest, seen: SimpleNamespace) -> UpstreamResponse:
+        seen.reused = False
+        body = request.body
+        data = body if body is None or len(body) <= _SMALL else payload.BytesIOPayload(io.BytesIO(body))
+        try:
+            response = await self._session(connection).request(
+                request.method,
+                URL(request.url, encoded=True),
+                data=data,
+                headers=CIMultiDict(request.headers),
+                skip_auto_headers=_NO_AUTO,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=None, connect=request.connect_seconds),
+                trace_request_ctx=seen,
+            )
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            raise _mapped(exc) from None
+        return UpstreamResponse(response)
+
+    def _session(self, connection: Connection) -> aiohttp.ClientSession:
+        parts = urlsplit(connection.base_url)
+        private = connection.spec.from_file or _is_loopback(parts.hostname or "")
+        session = self._sessions.get((connection.origin, private))
+        if session is None:
+            session = self._open(tls=parts.scheme == "https", private=private)
+            self._sessions[connection.origin, private] = session
+        return session
+
+    def _open(self, *, tls: bool, private: bool) -> aiohttp.ClientSession:
+        if tls and self._tls is None:
+            self._tls = ssl.create_default_context()
+            self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            ssl=self._tls if tls and self._tls is not None else True,
+            keepalive_timeout=_KEEPALIVE,
+            ttl_dns_cache=10,
+            socket_factory=guarded_socket(private=private),
+        )
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_note_reuse)
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=False,
+            trace_configs=[trace],
+        )
+
+    def retain(self, connections: Iterable[Connection]) -> Pools:
+        """Let go of the pools of origins that nobody uses any more; the caller closes them once they are idle."""
+        wanted = {c.origin for c in connections}
+        gone = [key for key in self._sessions if key[0] not in wanted]
+        return Pools([self._sessions.pop(key) for key in gone])
+
+    async def close(self) -> None:
+        """Close every pool; answers still being read break off."""
+        sessions, self._sessions = list(self._sessions.values()), {}
+        await Pools(sessions).close()
+
+
+async def _note_reuse(
+    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceConnectionReuseconnParams
+) -> None:
+    context.trace_request_ctx.reused = True
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _name(exc: BaseException) -> str:
+    return type(exc).__name__
+
+
+def _mapped(exc: BaseException) -> UpstreamError:
+    """A foreign exception as ours: the class, how far the request had come, and a text without secrets."""
+    match exc:
+        case aiohttp.ClientConnectorDNSError():
+            return UpstreamError(FaultKind.DNS, Phase.NOT_SENT, "its name cannot be resolved")
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError() | ssl.SSLError():
+            return UpstreamError(FaultKind.TLS, Phase.NOT_SENT, f"TLS failed: {_tls_reason(exc)}")
+        case aiohttp.ConnectionTimeoutError():
+            return UpstreamError(FaultKind.CONNECT, Phase.NOT_SENT, "no connection within the connect clock")
+        case aiohttp.ClientConnectorError():
+            cause = exc.os_error
+            reason = str(cause) if isinstance(cause, DeniedAddress) else cause.strerror or _name(cause)
+            return UpstreamError(FaultKind.CONNECT, Phase.NOT_SENT, f"no connection: {reason}")
+        case DeniedAddress():
+            return UpstreamError(FaultKind.CONNECT, Phase.NOT_SENT, str(exc))
+        case aiohttp.ServerDisconnectedError() | ConnectionError() | aiohttp.ClientOSError():
+            return UpstreamError(FaultKind.INTERRUPTED, Phase.SENT, "it closed the connection without an answer")
+        case aiohttp.ClientResponseError():
+            return UpstreamError(FaultKind.BAD_UPSTREAM, Phase.SENT, "its answer is not HTTP")
+        case aiohttp.InvalidURL():
+            return UpstreamError(FaultKind.CONNECT, Phase.NOT_SENT, "its address is not a URL")
+        case _:
+            return UpstreamError(FaultKind.BAD_UPSTREAM, Phase.SENT, _name(exc))
+
+
+def _tls_reason(exc: BaseException) -> str:
+    cause = getattr(exc, "certificate_error", None) or getattr(exc, "os_error", None) or exc
+    return str(getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or _name(cause))
