@@ -1,0 +1,334 @@
+"""The composition root: builds every object, joins the rooms, runs them until a signal says to stop.
+
+The only module that sees the data plane and the admin API both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+import admin_api
+from admin_api.ports import TestResult
+from config.daemon_key import daemon_key
+from config.errors import ConfigError, StoreUnavailable, UnsafeState
+from config.generation import Generation
+from config.model import Connection, Snapshot
+from config.paths import Paths
+from config.store import ConfigStore
+from proxy import systemd
+from proxy.engine import Attempter, Engine, Interrupt, probe
+from proxy.front import FRONT, Front, Runner, ops, quiet_loop, routes
+from proxy.front import guard as front_guard
+from proxy.harden import harden, take_environment
+from proxy.listen import ListenError, address_of, bind
+from proxy.observe.log import Observers, RequestLog, configure
+from proxy.routing import Health
+from proxy.upstream.client import Client, Pools
+from proxy.upstream.model_lists import ModelLists
+
+_LINGER: Final = 0.25  # seconds that accepted connections have to say what they want when the daemon stops
+_log = logging.getLogger("redeo.daemon")
+
+
+@dataclass(frozen=True, slots=True)
+class _Tester:
+    """The admin API's connection test, made by the engine."""
+
+    client: Client
+    lists: ModelLists
+    now: Callable[[], float]
+
+    async def test(self, connection: Connection) -> TestResult:
+        """A real, cheap call."""
+        result = await probe(connection, self.client, self.lists, self.now)
+        return TestResult(result.ok, result.latency_ms, result.models, result.error)
+
+
+@dataclass(slots=True)
+class Daemon:
+    """One running process of the service: its parts, and how to stop them."""
+
+    store: ConfigStore
+    api_key: str
+    sockets: list[socket.socket]
+    app: web.Application
+    front: Front
+    client: Client
+    lists: ModelLists
+    inherited: bool = False  # somebody else holds the sockets too: requests may wait there for our successor
+    _runner: Runner | None = None
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the first TCP socket."""
+        host, port = self.sockets[0].getsockname()[:2]
+        return host, port
+
+    @property
+    def base_url(self) -> str:
+        """Where clients reach it, without `/v1`."""
+        return address_of(self.sockets[0])
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        loop = asyncio.get_running_loop()
+        quiet_loop(loop)
+        self._runner = Runner(self.app, shutdown_timeout=1.0)
+        await self._runner.setup()
+        for sock in self.sockets:
+            await web.SockSite(self._runner, sock, backlog=512).start()
+        self.store.subscribe(self._changed)
+        self._tasks.append(loop.create_task(self._watch()))
+
+    async def _watch(self) -> None:
+        """Follow the files for as long as the daemon runs."""
+        while True:
+            try:
+                await self.store.watch()
+            except Exception:
+                _log.exception("the configuration is not watched for a moment")
+                await asyncio.sleep(5)
+
+    def _changed(self, snapshot: Snapshot) -> None:
+        """A new configuration is in force: forget what only the old one needed."""
+        configure_level(snapshot)
+        self.front.engine.health.retain(snapshot.connections)
+        self.lists.retain(snapshot.connections)
+        idle = self.client.retain(snapshot.connections)
+        if idle:
+            self._tasks.append(asyncio.get_running_loop().create_task(self._close_later(snapshot, idle)))
+        self._tasks = [task for task in self._tasks if not task.done()]
+
+    async def _close_later(self, snapshot: Snapshot, pools: Pools) -> None:
+        """Requests that began on the old configuration finish before their pools go."""
+        try:
+            await asyncio.sleep(snapshot.settings.routing.timeouts.total)
+        finally:
+            await pools.close()
+
+    async def stop(self) -> None:
+        """Drain: running requests finish within their time, then everything is closed."""
+        front = self.front
+        front.closing = True
+        front.draining = not self.inherited
+        if self._runner is None:
+            return
+        if self.inherited:
+            for site in list(self._runner.sites):
+                await site.stop()
+        drain = front.current().settings.limits.drain_seconds
+        await asyncio.sleep(_LINGER if self.inherited else 0)
+        if front.engine.running:
+            await asyncio.wait(front.engine.running, timeout=drain)
+        if front.engine.running:
+            front.engine.interrupt()
+            await asyncio.wait(front.engine.running, timeout=1.0)
+        await self.close()
+
+    async def close(self) -> None:
+        """Close everything at once."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._runner is not None:
+            await self._runner.cleanup()
+        await self.lists.close()
+        await self.client.close()
+
+
+def configure_level(snapshot: Snapshot) -> None:
+    """The log level of the configuration in force."""
+    logging.getLogger("redeo").setLevel(snapshot.settings.logging.level.upper())
+
+
+def build(store: ConfigStore, api_key: str, sockets: list[socket.socket]) -> Daemon:
+    """Every object of one process, joined. Needs a running loop."""
+    # prometheus_client costs 50 ms to import: what needs no metrics (most commands) does not pay for it.
+    from proxy.observe.metrics import Metrics
+    from proxy.observe.registry import open_registry
+
+    loop = asyncio.get_running_loop()
+    registry, render = open_registry()
+    metrics = Metrics(registry)
+    client = Client()
+    lists = ModelLists(client, loop.time)
+    health = Health(loop.time)
+    observer = Observers(metrics, RequestLog())
+    attempter = Attempter(client, loop.time, lambda: datetime.now(UTC), Interrupt())
+    engine = Engine(attempter, health, lists, observer, loop.time)
+    front = Front(
+        current=lambda: store.current,
+        refresh=store.refresh,
+        stale=lambda: store.stale,
+        engine=engine,
+        lists=lists,
+        key_digest=hashlib.sha256(api_key.encode()).digest(),
+        now=loop.time,
+        rejected=lambda code: metrics.rejected.labels(code).inc(),
+    )
+    app = web.Application(client_max_size=store.current.settings.limits.max_body_bytes)
+    app[FRONT] = front
+    front_guard.install(app)
+    scrape = ops.metrics(lambda: metrics.show(store.current, lambda c: health.state(c).value), render)
+    routes.add(app, scrape, admin_api.openapi_document())
+    for prefix in ("/v1/providers", "/providers"):
+        app.add_subapp(prefix, admin_api.build(store, _Tester(client, lists, loop.time)))
+    store.on_reload(lambda status: metrics.reloaded(status.ok))
+    metrics.reload_ok.set(1)
+    return Daemon(store, api_key, sockets, app, front, client, lists)
+
+
+@contextlib.asynccontextmanager
+async def running(
+    *,
+    config: Path | None = None,
+    state_dir: Path | None = None,
+    listen: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> AsyncIterator[Daemon]:
+    """A daemon inside this process, drained and closed at the end. Raises ConfigError, UnsafeState, ListenError."""
+    env = dict(os.environ if environ is None else environ)
+    store, key = open_store(config, state_dir, env)
+    sockets = [_own_socket(store, listen, env)]
+    daemon = build(store, key, sockets)
+    await daemon.start()
+    try:
+        yield daemon
+    finally:
+        await daemon.stop()
+
+
+def open_store(
+    config: Path | None, state_dir: Path | None, env: dict[str, str], generation: Generation | None = None
+) -> tuple[ConfigStore, str]:
+    """The configuration and the daemon's own key. Raises ConfigError, UnsafeState."""
+    paths = Paths.resolve(config=config, state_dir=state_dir, env=env)
+    store = ConfigStore.open(paths, env, generation=generation)
+    return store, daemon_key(paths, env)
+
+
+def _own_socket(store: ConfigStore, listen: str | None, env: Mapping[str, str]) -> socket.socket:
+    settings = store.current.settings
+    return bind(listen or env.get("REDEO_LISTEN") or settings.listen, allow_remote=settings.allow_remote)
+
+
+def serve(*, config: Path | None = None, state_dir: Path | None = None, listen: str | None = None) -> int:
+    """`redeo serve`: runs in the foreground until a signal. Returns the exit code."""
+    harden()
+    env = take_environment()
+    configure("info")
+    generation = Generation()
+    try:
+        store, key = open_store(config, state_dir, env, generation)
+        inherited = systemd.listen_fds()
+        sockets = inherited or [_own_socket(store, listen, env)]
+    except (ConfigError, UnsafeState, ListenError, StoreUnavailable) as exc:
+        print(f"redeo: {exc}", file=sys.stderr)
+        return 1
+    configure_level(store.current)
+    _greet(store, sockets)
+
+    def work(announce: Callable[[], None]) -> int:
+        return _run(_serve(store, key, sockets, bool(inherited), announce))
+
+    count = store.current.settings.workers
+    if count == 1:
+        return work(lambda: _announce_ready(store))
+    from proxy.workers import supervise
+
+    return supervise(count, work, lambda: _announce_ready(store))
+
+
+def _announce_ready(store: ConfigStore) -> None:
+    systemd.ready(f"{len(store.current.connections)} connections")
+
+
+def _run(main: Coroutine[None, None, int]) -> int:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+def _greet(store: ConfigStore, sockets: list[socket.socket]) -> None:
+    """On a terminal, one short block: where it is and how to point a client at it; the key itself is not shown."""
+    base, count = address_of(sockets[0]), len(store.current.connections)
+    _log.info("serving", extra={"redeo": {"address": base, "connections": count}})
+    if not sys.stderr.isatty():
+        return
+    lines = [
+        "",
+        f"  redeo serves {base}/v1 with {count} connection{'' if count == 1 else 's'}",
+        '  point clients at it:   eval "$(redeo env)"      (or: redeo run -- COMMAND)',
+    ]
+    if not count:
+        lines.append("  add a connection:      redeo providers add openai      (or: redeo providers import-env)")
+    print("\n".join([*lines, ""]), file=sys.stderr)
+
+
+async def _serve(
+    store: ConfigStore, key: str, sockets: list[socket.socket], inherited: bool, announce: Callable[[], None]
+) -> int:
+    """One process from its start to its drained end."""
+    daemon = build(store, key, sockets)
+    daemon.inherited = inherited
+    await daemon.start()
+    stop = asyncio.Event()
+    _on_signals(daemon, stop)
+    announce()
+    dog = asyncio.create_task(_feed_watchdog())
+    await stop.wait()
+    systemd.stopping("draining")
+    dog.cancel()
+    await daemon.stop()
+    return 0
+
+
+def _on_signals(daemon: Daemon, stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    reloads: set[asyncio.Task[None]] = set()
+
+    def end() -> None:
+        if stop.is_set():  # the second one: at once, whatever is running
+            daemon.front.engine.interrupt()
+            loop.call_later(0.5, os._exit, 1)
+            return
+        stop.set()
+
+    async def reload() -> None:
+        systemd.reloading()
+        await daemon.store.reload()
+        _announce_ready(daemon.store)
+
+    def start_reload() -> None:
+        task = loop.create_task(reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGTERM, end)
+    loop.add_signal_handler(signal.SIGINT, end)
+    loop.add_signal_handler(signal.SIGHUP, start_reload)
+
+
+async def _feed_watchdog() -> None:
+    """Tell the service manager that the loop turns; a blocked loop says nothing and is restarted."""
+    interval = systemd.watchdog_interval()
+    while interval is not None:
+        systemd.alive()
+        await asyncio.sleep(interval)

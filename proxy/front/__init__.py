@@ -1,0 +1,6 @@
+"""Everything a client touches: guard, routes, handlers, replies."""
+
+from proxy.front.context import FRONT, Front
+from proxy.front.protocol import Runner, quiet_loop
+
+__all__ = ["FRONT", "Front", "Runner", "quiet_loop"]

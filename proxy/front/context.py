@@ -1,0 +1,43 @@
+"""What every handler of the front needs to know: the running configuration and the parts behind it. No behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from config.model import Snapshot
+from proxy.engine import Engine
+from proxy.upstream.model_lists import ModelLists
+
+
+@dataclass(slots=True)
+class Front:
+    """`current` gives the configuration in force, after taking up what another worker changed.
+
+    `closing` is set once, when the daemon stops: connections are closed after their answer. `draining` too, unless
+    a new process takes over the listening socket: then nothing new is served here.
+    """
+
+    current: Callable[[], Snapshot]
+    refresh: Callable[[], Awaitable[None]]
+    stale: Callable[[], bool]
+    engine: Engine
+    lists: ModelLists
+    key_digest: bytes  # SHA-256 of the daemon's own API key
+    now: Callable[[], float]
+    rejected: Callable[[str], None]
+    closing: bool = False
+    draining: bool = False
+
+    async def snapshot(self) -> Snapshot:
+        """The configuration for one request."""
+        if self.stale():
+            await self.refresh()
+        return self.current()
+
+
+FRONT: Final = web.AppKey("front", Front)
+REQUEST_ID: Final = web.RequestKey("request_id", str)

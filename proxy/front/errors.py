@@ -1,0 +1,50 @@
+"""Errors of the daemon's own as HTTP answers, in the dialect that the path speaks. Messages come from the callers."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from proxy.dialects.envelope import Form, error_body
+from proxy.front.context import REQUEST_ID
+
+
+class Refused(Exception):
+    """A request that ends here: `status`, `code` and `message` as the client will see them."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: int | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+        self.headers = headers or {}
+
+
+def form_of(path: str) -> Form:
+    """The shape of errors that clients of this path read."""
+    bare = path.removeprefix("/v1")
+    if bare == "/messages" or bare.startswith("/messages/"):
+        return Form.ANTHROPIC
+    return Form.OPENAI
+
+
+def error_response(request: web.BaseRequest, refused: Refused) -> web.Response:
+    """The whole answer to a refused request."""
+    ident = request.get(REQUEST_ID, "")
+    form = form_of(request.path)
+    headers = dict(refused.headers)
+    headers["x-should-retry"] = "true" if refused.retry_after is not None else "false"
+    if refused.retry_after is not None:
+        headers["retry-after"] = str(refused.retry_after)
+    body = error_body(form, refused.status, refused.message, refused.code, ident, refused.param)
+    return web.Response(status=refused.status, body=body, content_type="application/json", headers=headers)

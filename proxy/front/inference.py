@@ -1,0 +1,110 @@
+"""The one handler of all inference paths: request in, engine, reply out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+from urllib.parse import quote
+
+from aiohttp import web
+
+from config.model import Operation
+from proxy.dialects import headers as passing
+from proxy.dialects import multipart, splice
+from proxy.dialects.envelope import Form
+from proxy.engine import Call
+from proxy.fault import Exchange
+from proxy.front.context import FRONT, REQUEST_ID
+from proxy.front.errors import Refused
+from proxy.front.gate import Gate
+from proxy.front.reply import HttpReply
+
+_BODY_IDLE: Final = 30.0
+_CREDENTIALS: Final = frozenset({"key", "api_key", "api-key", "apikey", "access_token", "token"})
+_FORMS: Final = {
+    Operation.MESSAGES: Form.ANTHROPIC,
+    Operation.COUNT_TOKENS: Form.ANTHROPIC,
+    Operation.RESPONSES: Form.RESPONSES,
+}
+_NO_MODEL: Final = frozenset({Operation.FILES})
+
+
+def handler(operation: Operation, gate: Gate) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """The handler for the paths of one operation."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        front = request.app[FRONT]
+        if front.draining:
+            raise Refused(503, "gateway_shutting_down", "the daemon is shutting down", retry_after=1)
+        snapshot = await front.snapshot()
+        async with gate.enter(snapshot.settings.limits):
+            call = _call(request, operation, await read_body(request, snapshot.settings.limits.max_body_bytes))
+            exchange = Exchange(call.id, operation.value, call.form.value, call.stream, front.now())
+            reply = HttpReply(request)
+            await front.engine.run(call, snapshot, reply, exchange)
+        if reply.response is None:
+            raise ConnectionResetError("the client left before its answer began")
+        return reply.response
+
+    return handle
+
+
+async def read_body(request: web.Request, limit: int) -> bytes | None:
+    """The whole body, at most `limit` bytes; None where there is none. Raises Refused."""
+    if not request.body_exists:
+        return None
+    if (request.content_length or 0) > limit:
+        raise web.HTTPRequestEntityTooLarge(max_size=limit, actual_size=request.content_length or 0)
+    pieces: list[bytes] = []
+    size = 0
+    content = request.content
+    while not content.at_eof():
+        try:
+            async with asyncio.timeout(_BODY_IDLE):
+                piece = await content.readany()
+        except TimeoutError:
+            raise Refused(408, "body_timeout", f"nothing of the body came for {_BODY_IDLE:g} s") from None
+        size += len(piece)
+        if size > limit:
+            raise web.HTTPRequestEntityTooLarge(max_size=limit, actual_size=size)
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _call(request: web.Request, operation: Operation, body: bytes | None) -> Call:
+    kind = request.headers.get("Content-Type", "")
+    tail = request.match_info.get("tail", "")
+    head = splice.Head(None, False, None, frozenset())
+    try:
+        if body is not None and kind.lower().startswith("multipart/"):
+            head = multipart.peek(body, kind)
+        elif body is not None and (body or request.method == "POST"):
+            head = splice.peek(body)
+        elif request.method == "POST" and operation not in _NO_MODEL and not tail:
+            raise splice.BadBody("the body is empty")
+    except splice.BadBody as exc:
+        raise Refused(400, exc.code, exc.message, param=exc.param) from None
+    if request.method == "POST" and head.model is None and operation not in _NO_MODEL and not tail:
+        raise Refused(400, "missing_model", "the body names no `model`", param="model")
+    return Call(
+        id=request[REQUEST_ID],
+        operation=operation,
+        form=_FORMS.get(operation, Form.OPENAI),
+        method=request.method,
+        tail=f"/{quote(tail, safe='/:@!$&()*+,;=~-._')}" if tail else "",
+        query=_query(request),
+        headers=tuple(passing.to_upstream(request.headers.items())),
+        body=body,
+        content_type=kind,
+        model=head.model,
+        stream=head.stream,
+        include_usage=head.include_usage,
+        fields=head.fields,
+    )
+
+
+def _query(request: web.Request) -> str:
+    """The raw query without what looks like a credential."""
+    raw = request.raw_path.partition("?")[2]
+    return "&".join(part for part in raw.split("&") if part.partition("=")[0].lower() not in _CREDENTIALS)

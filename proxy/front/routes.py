@@ -1,0 +1,72 @@
+"""The table of paths: method and path to operation, each with and without `/v1`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from config.model import Operation
+from proxy.front import models, ops
+from proxy.front.gate import Gate
+from proxy.front.inference import handler
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# Methods, path below the prefix, operation. `{tail}` goes upstream behind the operation's own path.
+_INFERENCE: Final = (
+    ("POST", "/chat/completions", Operation.CHAT),
+    ("POST", "/completions", Operation.COMPLETIONS),
+    ("POST", "/responses", Operation.RESPONSES),
+    ("POST,GET,DELETE", "/responses/{tail:.+}", Operation.RESPONSES),
+    ("POST", "/embeddings", Operation.EMBEDDINGS),
+    ("POST", "/messages", Operation.MESSAGES),
+    ("POST", "/messages/count_tokens", Operation.COUNT_TOKENS),
+    ("POST", "/images/{tail:.+}", Operation.IMAGES),
+    ("POST", "/audio/{tail:.+}", Operation.AUDIO),
+    ("POST", "/moderations", Operation.MODERATIONS),
+    ("POST", "/rerank", Operation.RERANK),
+    ("POST,GET", "/files", Operation.FILES),
+    ("GET,DELETE", "/files/{tail:.+}", Operation.FILES),
+)
+
+
+async def _after_the_guard(request: web.Request) -> None:
+    """`Expect: 100-continue` is answered when the handler reads the body, not before the guard has looked."""
+
+
+async def _continue(request: web.Request) -> None:
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0
+
+
+def _invited(handle: Handler) -> Handler:
+    """The handler, with the client told to go on if it waits for that."""
+
+    async def invite(request: web.Request) -> web.StreamResponse:
+        if "Expect" in request.headers and request.version == (1, 1):
+            await _continue(request)
+        return await handle(request)
+
+    return invite
+
+
+def add(app: web.Application, metrics: Handler, openapi: bytes) -> None:
+    """Every route but the admin API's, which is an application of its own."""
+    router = app.router
+    gate = Gate()
+    for methods, path, operation in _INFERENCE:
+        handle = _invited(handler(operation, gate))
+        for method in methods.split(","):
+            for prefix in ("/v1", ""):
+                router.add_route(method, prefix + path, handle, expect_handler=_after_the_guard)
+    for prefix in ("/v1", ""):
+        router.add_get(prefix + "/models", models.list_models)
+        router.add_get(prefix + "/models/{id:[^:]+(?::[^/]*)?}", models.one_model)
+    router.add_get("/", ops.root)
+    router.add_get("/healthz", ops.healthz)
+    router.add_get("/livez", ops.healthz)
+    router.add_get("/readyz", ops.readyz)
+    router.add_get("/metrics", metrics)
+    router.add_get("/openapi.json", ops.document(openapi))

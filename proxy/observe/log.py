@@ -1,0 +1,193 @@
+"""Logs: one line a record, JSON when standard error is no terminal, secrets taken out of whatever arrives.
+
+Owns the format, the redaction and the rate of repeated lines. Content never reaches a log call in the first
+place: callers pass ids, classes and counts.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final, TextIO
+
+from proxy.fault import Attempt, Exchange
+
+_MAX_CHARS: Final = 2000
+_FIELDS: Final = "redeo"
+_SECRETS: Final = re.compile(
+    r"(?i)(bearer\s+|(?:api[-_]?key|authorization)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;]{8,}"
+    r"|\b(?:sk|rd|xai|gsk|pplx|hf|nvapi|fw|AIza|AKIA|ghp|github_pat)[-_A-Za-z0-9.]{12,}"
+    r"|[A-Za-z0-9+/_=-]{40,}"
+)
+
+
+def redact(text: str) -> str:
+    """The text without anything that looks like a key, at most 2,000 characters of it."""
+    return _SECRETS.sub(lambda m: (m[1] or "") + "[redacted]", text[:_MAX_CHARS])
+
+
+class _Formatter(logging.Formatter):
+    """Common to both forms: time, level, logger, message, fields; a traceback without its values."""
+
+    def fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        extra = getattr(record, _FIELDS, None)
+        out: dict[str, Any] = {"message": redact(record.getMessage())}
+        if isinstance(extra, Mapping):
+            out |= {k: redact(v) if isinstance(v, str) else v for k, v in extra.items()}
+        if record.exc_info and record.exc_info[0] is not None:
+            out["exception"] = record.exc_info[0].__name__
+            out["at"] = _places(record.exc_info[2])
+        return out
+
+
+def _places(trace: TracebackType | None) -> list[str]:
+    """Where an exception came from, without the values it carries."""
+    places: list[str] = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return places[-8:]
+
+
+class JsonFormatter(_Formatter):
+    """One JSON object a line, ASCII only: no input can start a second line or reach a terminal's escapes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "time": f"{stamp}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            **self.fields(record),
+        }
+        return json.dumps(line, ensure_ascii=True, default=str)
+
+
+class TextFormatter(_Formatter):
+    """For a person's terminal; control characters are escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = self.fields(record)
+        head = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {record.levelname.lower():7} "
+        rest = "".join(f" {key}={_shown(value)}" for key, value in fields.items() if key != "message")
+        return head + _shown(fields["message"]) + rest
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return text if text.isprintable() else json.dumps(text, ensure_ascii=True)
+
+
+class RateLimit(logging.Filter):
+    """At most `burst` records a `period` seconds from one place in the code; the next one tells how many were cut."""
+
+    def __init__(self, burst: int = 20, period: float = 10.0) -> None:
+        super().__init__()
+        self._burst = burst
+        self._period = period
+        self._seen: dict[tuple[str, int], list[float]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING or record.name == "redeo.audit":
+            return True
+        place = (record.pathname, record.lineno)
+        window = self._seen.setdefault(place, [record.created, 0.0, 0.0])
+        if record.created - window[0] > self._period:
+            if window[2]:
+                record.msg = f"{record.msg} (and {int(window[2])} more like it before)"
+            window[:] = [record.created, 0.0, 0.0]
+        window[1] += 1
+        if window[1] <= self._burst:
+            return True
+        window[2] += 1
+        return False
+
+
+def configure(level: str, stream: TextIO | None = None) -> None:
+    """Send every logger's records to standard error in our form, and keep tracebacks' values out of it."""
+    target = stream if stream is not None else sys.stderr
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(TextFormatter() if target.isatty() else JsonFormatter())
+    handler.addFilter(RateLimit())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("asyncio", "aiohttp", "watchfiles"):
+        logging.getLogger(noisy).setLevel(max(logging.getLevelName(level.upper()), logging.WARNING))
+    sys.excepthook = _last_words
+
+
+def _last_words(kind: type[BaseException], exc: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    logging.getLogger("redeo").critical("the daemon failed", exc_info=(kind, exc, trace))
+
+
+class RequestLog:
+    """One line for each request: what was asked of whom with what result. An Observer of the engine."""
+
+    def __init__(self) -> None:
+        self._log = logging.getLogger("redeo.request")
+
+    def exchange_started(self, exchange: Exchange) -> None:
+        """Nothing is said yet."""
+
+    def attempt_ended(self, exchange: Exchange, attempt: Attempt) -> None:
+        """A failed attempt is worth a line of its own: its reason is known only here."""
+        if attempt.fault is not None and attempt.fault.falls_back:
+            fault = attempt.fault  # its public text may quote the provider, who may quote the prompt: not here
+            fields: dict[str, Any] = {
+                "request_id": exchange.id,
+                "connection": attempt.connection,
+                "class": fault.kind.value,
+            }
+            fields |= {"status": attempt.status, "detail": fault.detail} if attempt.status else {"detail": fault.detail}
+            self._log.warning("attempt failed", extra={_FIELDS: fields})
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """The line of the request."""
+        if not self._log.isEnabledFor(logging.INFO):
+            return
+        ended = exchange.ended if exchange.ended is not None else exchange.started
+        fields: dict[str, Any] = {
+            "request_id": exchange.id,
+            "operation": exchange.operation,
+            "stream": exchange.stream,
+            "status": exchange.status,
+            "connection": exchange.connection,
+            "attempts": " ".join(a.label for a in exchange.attempts),
+            "ms": round((ended - exchange.started) * 1000, 1),
+        }
+        if exchange.fault is not None:
+            fields["class"] = exchange.fault.kind.value
+        if exchange.usage is not None:
+            fields["tokens_in"], fields["tokens_out"] = exchange.usage.input, exchange.usage.output
+        self._log.info("request", extra={_FIELDS: fields})
+
+
+class Observers:
+    """Several observers as one."""
+
+    def __init__(self, *observers: Any) -> None:
+        self._observers = observers
+
+    def exchange_started(self, exchange: Exchange) -> None:
+        """To each."""
+        for observer in self._observers:
+            observer.exchange_started(exchange)
+
+    def attempt_ended(self, exchange: Exchange, attempt: Attempt) -> None:
+        """To each."""
+        for observer in self._observers:
+            observer.attempt_ended(exchange, attempt)
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """To each."""
+        for observer in self._observers:
+            observer.exchange_ended(exchange)

@@ -1,0 +1,135 @@
+"""Prometheus metrics of what the engine did: every label comes from a closed set, no model name, no content.
+
+The names are documented in docs/metrics.md. Reads records; never alters a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from config.model import Connection, Snapshot
+from proxy.fault import Attempt, Exchange, Usage
+
+_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 600)
+_OVERHEAD: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
+STATES: Final = ("closed", "half_open", "open", "cooling", "quota", "disabled")
+
+
+class Metrics:
+    """All series of one process, kept in `registry`. An Observer of the engine."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._kept: dict[tuple[Any, ...], Any] = {}
+        c = self._counter
+        self.requests = c("redeo_requests", "Requests answered", "operation", "status")
+        self.attempts = c("redeo_attempts", "Requests sent to providers", "connection", "result")
+        self.fallbacks = c("redeo_fallbacks", "Moves from one connection to the next", "source", "target", "reason")
+        self.tokens = c("redeo_tokens", "Tokens as the providers counted them", "connection", "kind")
+        self.interrupted = c("redeo_streams_interrupted", "Answers that broke off", "connection", "reason")
+        self.reloads = c("redeo_config_reloads", "Reloads of the configuration", "result")
+        self.reload_failures = c("redeo_config_reload_failures", "Reloads that kept the old configuration")
+        self.rejected = c("redeo_rejected", "Requests refused before routing", "reason")
+        h = self._histogram
+        self.duration = h("redeo_request_duration_seconds", "Arrival to end", _SECONDS, "operation")
+        self.first = h("redeo_time_to_first_token_seconds", "Arrival to first content", _SECONDS, "connection")
+        self.overhead = h("redeo_overhead_seconds", "Arrival to first content, less the wait for providers", _OVERHEAD)
+        g = self._gauge
+        self.in_flight = g("redeo_requests_in_flight", "Requests being served", "livesum")
+        self.up = g("redeo_connection_up", "1 if the connection may be tried now", "livemin", "connection")
+        self.breaker = g("redeo_breaker_state", "1 for the state it is in", "livemax", "connection", "state")
+        self.generation = g("redeo_config_generation", "Counts the configurations taken up", "livemax")
+        self.reload_ok = g("redeo_config_last_reload_ok", "1 if the last reload was taken up", "livemin")
+        self.build = g("redeo_build_info", "Always 1", "livemax", "version")
+        self._connections: set[str] = set()
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, mode: Any, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry, multiprocess_mode=mode)
+
+    def _child(self, metric: Any, *labels: str) -> Any:
+        """The series of these labels, kept: looking one up anew costs three times as much."""
+        key = (id(metric), *labels)
+        child = self._kept.get(key)
+        if child is None:
+            child = self._kept[key] = metric.labels(*labels) if labels else metric
+        return child
+
+    def exchange_started(self, exchange: Exchange) -> None:
+        """A request passed the guard."""
+        self.in_flight.inc()
+
+    def attempt_ended(self, exchange: Exchange, attempt: Attempt) -> None:
+        """An attempt came to its end; if there was one before it, that was a fallback."""
+        result = attempt.fault.kind.value if attempt.fault is not None else "ok"
+        self._child(self.attempts, attempt.connection, result).inc()
+        if len(exchange.attempts) > 1:
+            before = exchange.attempts[-2]
+            reason = before.fault.kind.value if before.fault is not None else "ok"
+            self._child(self.fallbacks, before.connection, attempt.connection, reason).inc()
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """The client has its answer, or is gone."""
+        self.in_flight.dec()
+        status = str(exchange.status) if exchange.status is not None else "client_gone"
+        self._child(self.requests, exchange.operation, status).inc()
+        ended = exchange.ended if exchange.ended is not None else exchange.started
+        self._child(self.duration, exchange.operation).observe(ended - exchange.started)
+        if exchange.connection is None:
+            return
+        if exchange.first_content is not None:
+            waited = exchange.first_content - exchange.started
+            self._child(self.first, exchange.connection).observe(waited)
+            self.overhead.observe(max(0.0, waited - exchange.upstream_seconds))
+            if exchange.fault is not None:
+                self._child(self.interrupted, exchange.connection, exchange.fault.kind.value).inc()
+        if exchange.usage is not None:
+            self._count(exchange.connection, exchange.usage)
+
+    def _count(self, connection: str, usage: Usage) -> None:
+        kinds = (
+            ("input", usage.input),
+            ("output", usage.output),
+            ("cached_input", usage.cached_input),
+            ("cache_write", usage.cache_write),
+            ("reasoning", usage.reasoning),
+        )
+        for kind, number in kinds:
+            if number:
+                self._child(self.tokens, connection, kind).inc(number)
+
+    def reloaded(self, ok: bool) -> None:
+        """The configuration was read again; `ok`: and taken up."""
+        self._child(self.reloads, "ok" if ok else "failed").inc()
+        self.reload_ok.set(1 if ok else 0)
+        if not ok:
+            self.reload_failures.inc()
+
+    def show(self, snapshot: Snapshot, state: Callable[[Connection], str]) -> None:
+        """Bring the gauges of the connections up to now; called before each scrape."""
+        self.generation.set(snapshot.generation)
+        names = {c.provider for c in snapshot.connections}
+        self._forget(self._connections - names)
+        self._connections = names
+        for connection in snapshot.connections:
+            current = "disabled" if connection.fault is not None else state(connection)
+            self._child(self.up, connection.provider).set(1 if current in ("closed", "half_open") else 0)
+            for name in STATES:
+                self._child(self.breaker, connection.provider, name).set(1 if name == current else 0)
+
+    def _forget(self, gone: Iterable[str]) -> None:
+        """Drop the gauges of removed connections; their counters stay, as counters must."""
+        for name in gone:
+            self._kept.pop((id(self.up), name), None)
+            self.up.remove(name)
+            for state in STATES:
+                self._kept.pop((id(self.breaker), name, state), None)
+                self.breaker.remove(name, state)

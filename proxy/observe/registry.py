@@ -1,0 +1,30 @@
+"""The Prometheus registry of this process: plain for one worker, files shared between several."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+
+def open_registry() -> tuple[CollectorRegistry, Callable[[], bytes]]:
+    """The registry to put series into, and what renders the text of `/metrics`.
+
+    With several workers `PROMETHEUS_MULTIPROC_DIR` is set before the first worker starts; whichever worker is asked
+    then sums up all of them.
+    """
+    registry = CollectorRegistry()
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        return registry, lambda: generate_latest(registry)
+
+    def render() -> bytes:
+        summed = CollectorRegistry()
+        MultiProcessCollector(summed)  # type: ignore[no-untyped-call]
+        return generate_latest(summed)
+
+    return registry, render
