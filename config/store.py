@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -53,7 +53,7 @@ UNSET: Final = Unset()
 class ConnectionChange:
     """What to change of a connection; fields left UNSET stay as they are."""
 
-    api_key: str | Unset = UNSET
+    api_key: str | Unset = field(default=UNSET, repr=False)
     priority: int | Unset = UNSET
     label: str | Unset = UNSET
     endpoint: str | Unset | None = UNSET
