@@ -40,16 +40,14 @@ def audited(action: str, caller: str) -> Iterator[AuditEntry]:
         done = entry.outcome in {"created", "updated", "deleted"}
         _log.log(
             logging.INFO if done else logging.WARNING,
-            "connection %s: %s by %s: %s",
-            entry.provider or "-",
-            entry.action,
-            entry.caller,
-            entry.outcome,
+            "connections change",
             extra={
-                "action": entry.action,
-                "provider": entry.provider,
-                "fields": list(entry.fields),
-                "caller": entry.caller,
-                "outcome": entry.outcome,
+                "redeo": {
+                    "action": entry.action,
+                    "provider": entry.provider,
+                    "fields": list(entry.fields),
+                    "caller": entry.caller,
+                    "outcome": entry.outcome,
+                }
             },
         )

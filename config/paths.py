@@ -46,7 +46,9 @@ class Paths:
         state_home = Path(env.get("XDG_STATE_HOME") or home / ".local" / "state")
         given_config = config or _path(env.get("REDEO_CONFIG"))
         systemd = (env.get("STATE_DIRECTORY") or "").split(":")[0]
-        given_state = state_dir or _path(env.get("REDEO_STATE_DIR")) or _path(systemd)
+        # Under DynamicUser= the directory that systemd names is a link of its own making, and root's.
+        named = Path(systemd).resolve() if systemd else None
+        given_state = state_dir or _path(env.get("REDEO_STATE_DIR")) or named
         return cls(
             (given_config or config_home / "redeo" / "redeo.yaml").absolute(),
             (given_state or state_home / "redeo").absolute(),

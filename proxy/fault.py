@@ -113,7 +113,7 @@ class Attempt:
     @property
     def label(self) -> str:
         """`openai=429`, or the class where there was no status."""
-        if self.fault is not None and (self.status is None or self.status < 400):
+        if self.fault is not None and (self.status is None or self.status < 300):
             return f"{self.connection}={self.fault.kind.value}"
         return f"{self.connection}={self.status}"
 

@@ -5,11 +5,14 @@ Honest limit: strings that Python has copied cannot be wiped.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
+import signal
 from typing import Final
 
+_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
 _OWN_SECRETS: Final = ("REDEO_API_KEY", "REDEO_MASTER_KEY")
 
@@ -17,10 +20,17 @@ _OWN_SECRETS: Final = ("REDEO_API_KEY", "REDEO_MASTER_KEY")
 def harden() -> None:
     """Call once, early; on systems without these calls it does what it can."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    except (OSError, AttributeError):
-        return
+    _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def end_with_parent() -> None:
+    """For a worker: be told to stop when the process that supervises it is killed."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _prctl(option: int, value: int) -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
 def take_environment() -> dict[str, str]:

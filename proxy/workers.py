@@ -15,6 +15,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
+from proxy.harden import end_with_parent
+
 _log = logging.getLogger("redeo.workers")
 _MAX_FAST_DEATHS: Final = 5  # in a row, before it is clear that no worker can live
 Work = Callable[[Callable[[], None]], int]
@@ -61,6 +63,7 @@ class _Supervisor:
             self._children.add(pid)
             return
         code = 1
+        end_with_parent()
         try:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)

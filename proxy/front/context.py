@@ -41,3 +41,4 @@ class Front:
 
 FRONT: Final = web.AppKey("front", Front)
 REQUEST_ID: Final = web.RequestKey("request_id", str)
+FROM_ALLOWED_ORIGIN: Final = web.RequestKey("from_allowed_origin", bool)

@@ -18,7 +18,7 @@ from typing import Final
 from aiohttp import web
 
 from config.model import Settings
-from proxy.front.context import FRONT, REQUEST_ID
+from proxy.front.context import FROM_ALLOWED_ORIGIN, FRONT, REQUEST_ID
 from proxy.front.errors import Refused, error_response
 from proxy.front.hosts import host_allowed, origin_allowed
 
@@ -70,7 +70,7 @@ async def _mark(request: web.Request, response: web.StreamResponse) -> None:
     if request.config_dict[FRONT].closing:
         response.force_close()
     origin = request.headers.get("Origin")
-    if origin is not None and request.get("redeo.cors"):
+    if origin is not None and request.get(FROM_ALLOWED_ORIGIN, False):
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Vary"] = "Origin"
 
@@ -154,7 +154,7 @@ def _check_origin(request: web.Request, host: str, settings: Settings) -> None:
     if origins:
         if len(origins) > 1 or not origin_allowed(origins[0], host, settings):
             raise Refused(403, "origin_not_allowed", "web pages of this origin may not use the daemon")
-        request["redeo.cors"] = True
+        request[FROM_ALLOWED_ORIGIN] = True
         return
     if request.headers.get("Sec-Fetch-Site", "none").lower() not in ("none", "same-origin"):
         raise Refused(403, "origin_not_allowed", "web pages of other sites may not use the daemon")

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from proxy.front.context import FRONT
 
@@ -36,6 +35,9 @@ def metrics(
     """The handler of `/metrics`: `refresh` brings the gauges up to now, `render` runs off the loop."""
 
     async def handle(request: web.Request) -> web.Response:
+        # Not at the top: it takes time to import, and with several workers its environment must be set before.
+        from prometheus_client import CONTENT_TYPE_LATEST
+
         refresh()
         text = await asyncio.to_thread(render)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})

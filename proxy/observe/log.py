@@ -22,7 +22,7 @@ _FIELDS: Final = "redeo"
 _SECRETS: Final = re.compile(
     r"(?i)(bearer\s+|(?:api[-_]?key|authorization)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;]{8,}"
     r"|\b(?:sk|rd|xai|gsk|pplx|hf|nvapi|fw|AIza|AKIA|ghp|github_pat)[-_A-Za-z0-9.]{12,}"
-    r"|[A-Za-z0-9+/_=-]{40,}"
+    r"|[A-Za-z0-9+_=-]{40,}"  # no slash: paths are not keys
 )
 
 

@@ -5,6 +5,7 @@ The names are documented in docs/metrics.md. Reads records; never alters a reque
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -45,6 +46,7 @@ class Metrics:
         self.reload_ok = g("redeo_config_last_reload_ok", "1 if the last reload was taken up", "livemin")
         self.build = g("redeo_build_info", "Always 1", "livemax", "version")
         self._connections: set[str] = set()
+        self._shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -126,8 +128,14 @@ class Metrics:
                 self._child(self.breaker, connection.provider, name).set(1 if name == current else 0)
 
     def _forget(self, gone: Iterable[str]) -> None:
-        """Drop the gauges of removed connections; their counters stay, as counters must."""
+        """Drop the gauges of removed connections; their counters stay, as counters must.
+
+        Series shared between workers cannot be dropped: they fall to 0.
+        """
         for name in gone:
+            if self._shared:
+                self._child(self.up, name).set(0)
+                continue
             self._kept.pop((id(self.up), name), None)
             self.up.remove(name)
             for state in STATES:

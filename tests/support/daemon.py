@@ -74,9 +74,7 @@ class Redeo:
     async def chat(self, model: str = "auto", *, stream: bool = False, **fields: Any) -> Answer:
         """One chat completion."""
         fields.setdefault("messages", [{"role": "user", "content": self.canaries.text()}])
-        return await self.request(
-            "POST", "/v1/chat/completions", json={"model": model, "stream": stream, **fields}
-        )
+        return await self.request("POST", "/v1/chat/completions", json={"model": model, "stream": stream, **fields})
 
     async def connect(self, provider: str, **fields: Any) -> Answer:
         """Add a connection with a fresh canary key."""

@@ -118,6 +118,9 @@ class Upstream:
                 pass
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
             pass
+        except asyncio.CancelledError:
+            if self._server is not None and self._server.is_serving():
+                raise
         finally:
             self._tasks.discard(task)
             writer.close()
@@ -214,7 +217,9 @@ def message_events(*texts: str, stop: bool = True) -> list[bytes]:
 
     start = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None}
     events = [
-        named("message_start", message={**start, "stop_sequence": None, "usage": {"input_tokens": 3, "output_tokens": 1}}),
+        named(
+            "message_start", message={**start, "stop_sequence": None, "usage": {"input_tokens": 3, "output_tokens": 1}}
+        ),
         named("content_block_start", index=0, content_block={"type": "text", "text": ""}),
         named("ping"),
         *(named("content_block_delta", index=0, delta={"type": "text_delta", "text": text}) for text in texts),

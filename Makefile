@@ -1,0 +1,44 @@
+# make run    install into .venv and run the daemon
+# make test   install what the tests need and run them
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check bench soak fuzz clean
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-test: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@ $(VENV)/installed
+
+run: $(VENV)/installed
+	$(BIN)/redeo serve
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: $(VENV)/installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n 2
+
+bench: $(VENV)/installed-test
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/overhead.py
+
+# Long runs, for before a release: every property with many examples; a daemon under load and faults.
+fuzz: $(VENV)/installed-test
+	$(BIN)/python -m pytest --hypothesis-profile=campaign -n 2 tests/laws tests/rooms $(ARGS)
+
+soak: $(VENV)/installed-test
+	$(BIN)/python benchmarks/soak.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
