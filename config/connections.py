@@ -9,10 +9,11 @@ import io
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from config import endpoints
 from config.document import Node, parse
@@ -27,8 +28,7 @@ MAX_PRIORITY: Final = 1000
 FIRST_PRIORITY: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """One entry of the file as it stands there; `api_key` may be sealed, a reference or plain."""
 
     provider: str

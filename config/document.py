@@ -7,9 +7,9 @@ YAML 1.1 turns into something else than they look (`012`, `12:30`, `yes`). Sourc
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import yaml
 
 from config.errors import ConfigError, FileFault
@@ -21,8 +21,7 @@ _FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
 _SURPRISES: Final = frozenset({"yes", "no", "on", "off", "y", "n"})
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """A value with the line it stands at: a scalar, a list of nodes, or a mapping of key to (line, node)."""
 
     value: Any

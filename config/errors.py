@@ -5,11 +5,10 @@ No message ever holds a key. Who turns these into HTTP: `admin_api`; who prints 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class FileFault:
+class FileFault(msgspec.Struct, frozen=True):
     """One thing wrong at one line of one file."""
 
     file: str

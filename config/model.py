@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
+
+import msgspec
 
 KEY_PREFIX_CHARS: Final = 12  # the most of a key that is ever shown (and never more than a third of it)
 
@@ -101,16 +102,14 @@ class Secret:
         return hash(self._value)
 
 
-@dataclass(frozen=True, slots=True)
-class Auth:
+class Auth(msgspec.Struct, frozen=True):
     """How the credential is sent: `name` is the header or query parameter for those two schemes."""
 
     scheme: AuthScheme
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """Where one operation of a provider is.
 
     `path` is appended to the base URL; a path that begins with `../` first drops that many segments from it
@@ -121,8 +120,7 @@ class Route:
     auth: Auth | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Quirks:
+class Quirks(msgspec.Struct, frozen=True):
     """The closed set of ways in which a provider differs from its dialect; each with the plain case as default."""
 
     stream_usage: StreamUsage = StreamUsage.ASKED
@@ -130,8 +128,7 @@ class Quirks:
     model_prefix: str = ""  # ids in its model list carry this in front of what requests must say
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderSpec:
+class ProviderSpec(msgspec.Struct, frozen=True):
     """One provider: a row of the catalogue, with what `providers:` in redeo.yaml changed or added."""
 
     id: str
@@ -159,8 +156,7 @@ class ProviderSpec:
         return self.credential in (Credential.API_KEY, Credential.SERVICE_ACCOUNT)
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(msgspec.Struct, frozen=True):
     """A provider that the user has a key for (or that needs none), ready to be used.
 
     `fault` says why it cannot be used although it is configured (an unset variable, a key that cannot be
@@ -216,8 +212,7 @@ def join_url(base: str, path: str) -> str:
     return base + path
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(msgspec.Struct, frozen=True):
     """Seconds. `first_byte`: until the first content of an answer; `idle`: between two pieces of it;
     `total`: a whole answer that is not streamed; `before_answer`: all attempts of one request together."""
 
@@ -228,17 +223,15 @@ class Timeouts:
     before_answer: float = 180.0
 
 
-@dataclass(frozen=True, slots=True)
-class Routing:
+class Routing(msgspec.Struct, frozen=True):
     """How requests travel through the connections."""
 
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    timeouts: Timeouts = msgspec.field(default_factory=Timeouts)
     max_attempts: int = 6
     ask_usage: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What one client may ask of the daemon."""
 
     max_body_bytes: int = 64 * 1024 * 1024
@@ -248,23 +241,20 @@ class Limits:
     drain_seconds: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Logging:
+class Logging(msgspec.Struct, frozen=True):
     """`level`: debug, info, warning or error."""
 
     level: str = "info"
 
 
-@dataclass(frozen=True, slots=True)
-class ModelTarget:
+class ModelTarget(msgspec.Struct, frozen=True):
     """One entry of an alias under `models:`: this provider's model of that name."""
 
     provider: str
     model: str
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """redeo.yaml, validated, every default filled in."""
 
     listen: str = "127.0.0.1:7333"
@@ -272,14 +262,13 @@ class Settings:
     allow_remote: bool = False
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
-    models: Mapping[str, tuple[ModelTarget, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    routing: Routing = field(default_factory=Routing)
-    limits: Limits = field(default_factory=Limits)
-    logging: Logging = field(default_factory=Logging)
+    models: Mapping[str, tuple[ModelTarget, ...]] = msgspec.field(default_factory=lambda: MappingProxyType({}))
+    routing: Routing = msgspec.field(default_factory=Routing)
+    limits: Limits = msgspec.field(default_factory=Limits)
+    logging: Logging = msgspec.field(default_factory=Logging)
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """Everything that one request needs to know of the configuration; it never changes under the request."""
 
     generation: int

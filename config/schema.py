@@ -8,11 +8,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
+
+import msgspec
+from msgspec.structs import fields
 
 from config import catalogue
 from config.document import Node
@@ -32,12 +34,11 @@ _ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _AUTH: Final = re.compile(r"bearer|none|(header|query):[A-Za-z0-9_-]{1,64}")
 
 
-@dataclass(slots=True)
-class _Walk:
+class _Walk(msgspec.Struct):
     """Collects faults while values are taken."""
 
     name: str
-    faults: list[FileFault] = field(default_factory=list)
+    faults: list[FileFault] = msgspec.field(default_factory=list)
 
     def fault(self, line: int, message: str) -> None:
         self.faults.append(FileFault(self.name, line, message))
@@ -204,7 +205,7 @@ def _routing(walk: _Walk, node: Node | None) -> Routing:
     )
 
 
-def _names(kind: type) -> list[str]:
+def _names(kind: type[msgspec.Struct]) -> list[str]:
     return [f.name for f in fields(kind)]
 
 
@@ -240,6 +241,9 @@ def _providers(walk: _Walk, node: Node | None) -> Mapping[str, ProviderSpec]:
     for ident, entry in (walk.mapping(node, "`providers`") if node is not None else {}).items():
         if not _ID.fullmatch(ident):
             walk.fault(entry.line, f"`{ident[:64]}` is no provider id; use lower-case letters, digits, - and _")
+            continue
+        if ident == "catalog":
+            walk.fault(entry.line, "`catalog` is a path of the admin API and cannot be a provider id")
             continue
         lines[ident] = entry.line
         overrides[ident] = _override(walk, ident, entry)

@@ -12,9 +12,10 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from config.daemon_key import credential
 from config.durable import replace
@@ -27,8 +28,7 @@ _NONCE: Final = 12
 _MIN_PASSPHRASE: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
-class MasterKey:
+class MasterKey(msgspec.Struct, frozen=True):
     """One key with the id that sealed values name it by. Never printed."""
 
     ident: str
@@ -38,8 +38,7 @@ class MasterKey:
         return f"MasterKey({self.ident})"
 
 
-@dataclass(frozen=True, slots=True)
-class Keyring:
+class Keyring(msgspec.Struct, frozen=True):
     """The first key seals, all of them open. `owned`: the keys stand in the state directory's master.key."""
 
     keys: tuple[MasterKey, ...]

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from config import connections as file
 from config import durable, endpoints, schema
@@ -37,6 +41,7 @@ from config.sealing import Keyring, binding, load_keyring
 
 _log = logging.getLogger("redeo.config")
 _DEBOUNCE_MS: Final = 100
+_LOOK_MS: Final = 3000
 
 
 class Unset:
@@ -59,8 +64,7 @@ class ConnectionChange:
     endpoint: str | Unset | None = UNSET
 
 
-@dataclass(frozen=True, slots=True)
-class ReloadStatus:
+class ReloadStatus(msgspec.Struct, frozen=True):
     """How the last reading of the files went."""
 
     ok: bool
@@ -68,8 +72,7 @@ class ReloadStatus:
     faults: tuple[FileFault, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
+class _Loaded(msgspec.Struct, frozen=True):
     """Everything that one reading of the files gave."""
 
     settings: Settings
@@ -77,6 +80,7 @@ class _Loaded:
     records: list[file.Record]
     connections: tuple[Connection, ...]
     keyring: Keyring | None
+    read_as: tuple[object, ...]  # what the files were when they were read
 
 
 class ConfigStore:
@@ -92,6 +96,7 @@ class ConfigStore:
         self._reload_seen: list[Callable[[ReloadStatus], None]] = []
         loaded = _load_and_seal(paths, env)
         self._snapshot = _snapshot(loaded, 1)
+        self._read_as = loaded.read_as
         self.last_reload = ReloadStatus(True, datetime.now(UTC))
 
     @classmethod
@@ -139,6 +144,7 @@ class ConfigStore:
 
     async def _reload(self) -> list[FileFault]:
         seen = self._shared.read()
+        read_as = await asyncio.to_thread(_fingerprint, self.paths)
         try:
             loaded = await asyncio.to_thread(_load_and_seal, self.paths, self._env)
         except ConfigError as exc:
@@ -150,7 +156,7 @@ class ConfigStore:
             self._swap(loaded)
             self._tell(ReloadStatus(True, datetime.now(UTC)))
             return []
-        self._seen = seen  # the fault will not go away by reading once more
+        self._seen, self._read_as = seen, read_as  # the fault will not go away by reading once more
         for fault in faults:
             _log.error("configuration not taken up, the old one stays in force: %s", fault)
         self._tell(ReloadStatus(False, datetime.now(UTC), tuple(faults)))
@@ -162,6 +168,7 @@ class ConfigStore:
             fn(status)
 
     def _swap(self, loaded: _Loaded) -> None:
+        self._read_as = loaded.read_as
         new = _snapshot(loaded, self._snapshot.generation + 1)
         old = self._snapshot
         if replace(new, generation=old.generation) == old:
@@ -219,6 +226,8 @@ class ConfigStore:
         """In a thread, under the file lock: read, judge, write, read again."""
         with durable.locked(self.paths.lock):
             loaded = _load(self.paths, self._env)
+            if provider not in loaded.providers:
+                raise UnknownProvider(provider)
             old = next((r for r in loaded.records if r.provider == provider), None)
             if old is None and not create:
                 raise UnknownProvider(provider)
@@ -241,35 +250,34 @@ class ConfigStore:
             return _load(self.paths, self._env)
 
     async def watch(self) -> None:
-        """Reload whenever one of the files changes, until cancelled. Folders are watched: editors replace files."""
-        from watchfiles import awatch
+        """Reload whenever one of the files changes, until cancelled. Folders are watched: editors replace files.
 
+        Besides, the files are looked at every few seconds: a folder may not exist yet, a watcher may miss something.
+        """
+        awatch = (await asyncio.to_thread(importlib.import_module, "watchfiles")).awatch
         mine = {str(self.paths.config_file), str(self.paths.connections), str(self.paths.master_key)}
         folders = {self.paths.state_dir, self.paths.config_file.parent}
+        await self._reload_if_changed()
         while True:
-            there = [folder for folder in folders if folder.is_dir()]
-            async for changes in awatch(
+            there = {folder for folder in folders if folder.is_dir()}
+            async for _ in awatch(
                 *there,
                 watch_filter=lambda _, path: path in mine,
                 debounce=_DEBOUNCE_MS,
                 step=20,
                 recursive=False,
-                rust_timeout=5000,
-                yield_on_timeout=len(there) < len(folders),
+                rust_timeout=_LOOK_MS,
+                yield_on_timeout=True,
             ):
-                if changes:
-                    await self._reload_if_changed()
-                elif any(folder.is_dir() for folder in folders - set(there)):
-                    await self.reload()
+                await self._reload_if_changed()
+                if there != {folder for folder in folders if folder.is_dir()}:
                     break
 
     async def _reload_if_changed(self) -> None:
         """Our own writes come back as events too; reading them again changes nothing and tells nobody."""
         async with self._alone():
-            before = await asyncio.to_thread(_fingerprint, self.paths)
-            if before != getattr(self, "_read_as", None):
+            if await asyncio.to_thread(_fingerprint, self.paths) != self._read_as:
                 await self._reload()
-                self._read_as = before
 
 
 def _fingerprint(paths: Paths) -> tuple[object, ...]:
@@ -331,11 +339,12 @@ def _values(loaded: _Loaded, spec: ProviderSpec, old: file.Record | None, change
 
 def _load(paths: Paths, env: Mapping[str, str]) -> _Loaded:
     """One reading of all files. Raises ConfigError, UnsafeState."""
+    read_as = _fingerprint(paths)
     settings, providers = schema.read(parse(_read_config(paths), str(paths.config_file)), str(paths.config_file))
     name = str(paths.connections)
     records = file.read_records(read_secure(paths.connections) or b"", name)
     keyring = load_keyring(paths, env)
-    return _Loaded(settings, providers, records, file.resolve(records, providers, keyring, env, name), keyring)
+    return _Loaded(settings, providers, records, file.resolve(records, providers, keyring, env, name), keyring, read_as)
 
 
 def _read_config(paths: Paths) -> bytes:
@@ -380,8 +389,7 @@ def _digest(connections: tuple[Connection, ...]) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
-@dataclass(frozen=True, slots=True)
-class Rotation:
+class Rotation(msgspec.Struct, frozen=True):
     """What `rotate` did: records sealed anew; `given`: the master key is not ours, its old ones can go now."""
 
     records: int

@@ -14,11 +14,13 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
+from proxy import quick_start  # isort: skip - before aiohttp is imported
 from aiohttp import web
 
 import admin_api
@@ -35,17 +37,18 @@ from proxy.front import FRONT, Front, Runner, ops, quiet_loop, routes
 from proxy.front import guard as front_guard
 from proxy.harden import harden, take_environment
 from proxy.listen import ListenError, address_of, bind
+from proxy.observe.late import LateMetrics
 from proxy.observe.log import Observers, RequestLog, configure
 from proxy.routing import Health
 from proxy.upstream.client import Client, Pools
 from proxy.upstream.model_lists import ModelLists
 
+_FIRST_THINGS_FIRST: Final = 0.1  # seconds: until then the processor belongs to the first request
 _LINGER: Final = 0.25  # seconds that accepted connections have to say what they want when the daemon stops
 _log = logging.getLogger("redeo.daemon")
 
 
-@dataclass(frozen=True, slots=True)
-class _Tester:
+class _Tester(msgspec.Struct, frozen=True):
     """The admin API's connection test, made by the engine."""
 
     client: Client
@@ -58,8 +61,7 @@ class _Tester:
         return TestResult(result.ok, result.latency_ms, result.models, result.error)
 
 
-@dataclass(slots=True)
-class Daemon:
+class Daemon(msgspec.Struct):
     """One running process of the service: its parts, and how to stop them."""
 
     store: ConfigStore
@@ -69,9 +71,10 @@ class Daemon:
     front: Front
     client: Client
     lists: ModelLists
+    metrics: LateMetrics
     inherited: bool = False  # somebody else holds the sockets too: requests may wait there for our successor
     _runner: Runner | None = None
-    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _tasks: list[asyncio.Task[None]] = msgspec.field(default_factory=list)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -96,7 +99,9 @@ class Daemon:
         self._tasks.append(loop.create_task(self._watch()))
 
     async def _watch(self) -> None:
-        """Follow the files for as long as the daemon runs."""
+        """Load what the first answer does not need, then follow the files for as long as the daemon runs."""
+        await asyncio.sleep(_FIRST_THINGS_FIRST)
+        await self.metrics.load()
         while True:
             try:
                 await self.store.watch()
@@ -158,13 +163,8 @@ def configure_level(snapshot: Snapshot) -> None:
 
 def build(store: ConfigStore, api_key: str, sockets: list[socket.socket]) -> Daemon:
     """Every object of one process, joined. Needs a running loop."""
-    # prometheus_client costs 50 ms to import: what needs no metrics (most commands) does not pay for it.
-    from proxy.observe.metrics import Metrics
-    from proxy.observe.registry import open_registry
-
     loop = asyncio.get_running_loop()
-    registry, render = open_registry()
-    metrics = Metrics(registry)
+    metrics = LateMetrics()
     client = Client()
     lists = ModelLists(client, loop.time)
     health = Health(loop.time)
@@ -179,18 +179,22 @@ def build(store: ConfigStore, api_key: str, sockets: list[socket.socket]) -> Dae
         lists=lists,
         key_digest=hashlib.sha256(api_key.encode()).digest(),
         now=loop.time,
-        rejected=lambda code: metrics.rejected.labels(code).inc(),
+        rejected=lambda code: metrics.tell(lambda m: m.refused(code)),
     )
     app = web.Application(client_max_size=store.current.settings.limits.max_body_bytes)
     app[FRONT] = front
     front_guard.install(app)
-    scrape = ops.metrics(lambda: metrics.show(store.current, lambda c: health.state(c).value), render)
-    routes.add(app, scrape, admin_api.openapi_document())
+
+    async def scrape() -> Callable[[], bytes]:
+        loaded, render = await metrics.load()
+        loaded.show(store.current, lambda c: health.state(c).value)
+        return render
+
+    routes.add(app, ops.metrics(scrape), admin_api.openapi_document())
     for prefix in ("/v1/providers", "/providers"):
         app.add_subapp(prefix, admin_api.build(store, _Tester(client, lists, loop.time)))
-    store.on_reload(lambda status: metrics.reloaded(status.ok))
-    metrics.reload_ok.set(1)
-    return Daemon(store, api_key, sockets, app, front, client, lists)
+    store.on_reload(lambda status: metrics.tell(lambda m: m.reloaded(status.ok)))
+    return Daemon(store, api_key, sockets, app, front, client, lists, metrics)
 
 
 @contextlib.asynccontextmanager
@@ -291,6 +295,7 @@ async def _serve(
     await daemon.start()
     stop = asyncio.Event()
     _on_signals(daemon, stop)
+    quick_start.started()
     announce()
     dog = asyncio.create_task(_feed_watchdog())
     await stop.wait()

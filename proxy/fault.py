@@ -6,9 +6,10 @@ The classes and what follows from each are the table of docs/what-fails-over.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
+
+import msgspec
 
 
 class FaultKind(StrEnum):
@@ -57,8 +58,7 @@ CLIENT_KINDS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """One failure. `public` may reach the client, `detail` may reach the log; neither holds a secret.
 
     `status` is the provider's, where it gave one; `retry_after` is in seconds; `code` is the provider's own
@@ -86,8 +86,7 @@ class Fault:
         return self.blame is Blame.PROVIDER
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens as the provider counted them. `cached_input` and `cache_write` are parts of `input`
     for OpenAI dialects and beside it for Anthropic's: `input_includes_cache` says which."""
 
@@ -99,8 +98,7 @@ class Usage:
     input_includes_cache: bool = True
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(msgspec.Struct):
     """One request to one connection. Times are seconds of the injected monotonic clock."""
 
     connection: str
@@ -118,8 +116,7 @@ class Attempt:
         return f"{self.connection}={self.status}"
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(msgspec.Struct):
     """One request of a client from its arrival to its end; filled by the engine, never holding content."""
 
     id: str
@@ -127,7 +124,7 @@ class Exchange:
     dialect: str
     stream: bool
     started: float
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[Attempt] = msgspec.field(default_factory=list)
     status: int | None = None  # as the client saw it
     connection: str | None = None  # whose answer the client got
     model: str | None = None

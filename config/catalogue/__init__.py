@@ -6,13 +6,13 @@ Owns the form of a row. The facts stand in providers.yaml, each from the provide
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 import yaml
+from msgspec.structs import replace
 
 from config.errors import InvalidField
 from config.model import Auth, AuthScheme, Credential, Operation, ProviderSpec, Quirks, Route, StreamUsage

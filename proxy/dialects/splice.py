@@ -9,10 +9,11 @@ is not found, and the caller is told so.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import product
 from string import ascii_letters, digits
 from typing import Final
+
+import msgspec
 
 from proxy.dialects.json import decode, encode, top_level
 
@@ -27,8 +28,7 @@ class NotFound(Exception):
     """The key does not stand at the top level in plain letters."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """What of a request body has to be known to send it on; the body itself stays bytes.
 
     `include_usage` is None where the client said nothing of it.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
+
+import msgspec
 
 from config.model import Connection, Operation, Routing, StreamUsage
 from proxy.dialects import headers as passing
@@ -27,8 +28,7 @@ _VAGUE: Final = ("", "text/plain", "application/octet-stream")  # says nothing: 
 _OPAQUE: Final = frozenset({Operation.AUDIO, Operation.FILES})
 
 
-@dataclass(frozen=True, slots=True)
-class Attempter:
+class Attempter(msgspec.Struct, frozen=True):
     """Makes attempts. `now` is the loop's monotonic clock in seconds, `wall` tells the date."""
 
     client: Client

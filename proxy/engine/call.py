@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from config.model import Operation
 from proxy.dialects.envelope import Form
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One inference request. The body stays bytes; `headers` are the client's that may pass, names in lower case."""
 
     id: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+import msgspec
 
 from config.model import Connection, Operation, Snapshot
 from proxy.dialects import envelope
@@ -41,8 +42,7 @@ class LiveLists(ModelLists, Protocol):
         """Return once each list is known or known not to be had, within a bound."""
 
 
-@dataclass(slots=True)
-class Engine:
+class Engine(msgspec.Struct):
     """Everything a request needs beside itself. One per process; `resolved` and `running` are its only state."""
 
     attempter: Attempter
@@ -50,8 +50,8 @@ class Engine:
     lists: LiveLists
     observer: Observer
     now: Callable[[], float]
-    running: set[asyncio.Task[None]] = field(default_factory=set)
-    _resolved: dict[tuple[Operation, str | None], tuple[Target, ...]] = field(default_factory=dict)
+    running: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
+    _resolved: dict[tuple[Operation, str | None], tuple[Target, ...]] = msgspec.field(default_factory=dict)
     _resolved_for: tuple[int, int] = (-1, -1)
 
     async def run(self, call: Call, snapshot: Snapshot, reply: Reply, exchange: Exchange) -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from config.model import Connection, Operation
 from proxy.dialects.json import encode
@@ -20,8 +21,7 @@ from proxy.upstream.sign import MissingCredential, sign
 _SECONDS: Final = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(msgspec.Struct, frozen=True):
     """What came of it; `error` says what is wrong and what to do, without secrets."""
 
     ok: bool

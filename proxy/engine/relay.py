@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+import msgspec
 
 from config.model import Operation, Timeouts
 from proxy.dialects import envelope, sse
@@ -32,8 +33,7 @@ _TAIL_SECONDS: Final = 1.0  # for what a provider says behind its terminator
 ClassifyError = Callable[[Mapping[str, Any]], Fault]
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct):
     """How an attempt ended: `fault` is None when the client has the whole answer. `committed`: its head is out."""
 
     fault: Fault | None = None
@@ -43,8 +43,7 @@ class Outcome:
     refusal: Refusal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """An error answer as the provider gave it, its headers filtered."""
 
     status: int
@@ -65,8 +64,7 @@ async def read_body(response: UpstreamResponse, dog: Watchdog, seconds: float, l
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-@dataclass(slots=True)
-class Relay:
+class Relay(msgspec.Struct):
     """Carries one answer. `who` names the connection in messages; `now` is the loop's clock."""
 
     call: Call
@@ -79,7 +77,7 @@ class Relay:
     classify: ClassifyError
     now: Callable[[], float]
     interrupt: Interrupt
-    _outcome: Outcome = field(default_factory=Outcome)
+    _outcome: Outcome = msgspec.field(default_factory=Outcome)
 
     async def whole(self, seconds: float) -> Outcome:
         """A JSON answer: read to its end, looked at, then sent as it came."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from config.model import Snapshot
@@ -13,8 +13,7 @@ from proxy.engine import Engine
 from proxy.upstream.model_lists import ModelLists
 
 
-@dataclass(slots=True)
-class Front:
+class Front(msgspec.Struct):
     """`current` gives the configuration in force, after taking up what another worker changed.
 
     `closing` is set once, when the daemon stops: connections are closed after their answer. `draining` too, unless

@@ -29,18 +29,12 @@ async def readyz(request: web.Request) -> web.Response:
     return web.json_response({"status": "ready", "connections": len(snapshot.connections)})
 
 
-def metrics(
-    refresh: Callable[[], None], render: Callable[[], bytes]
-) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """The handler of `/metrics`: `refresh` brings the gauges up to now, `render` runs off the loop."""
+def metrics(render: Callable[[], Awaitable[Callable[[], bytes]]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """The handler of `/metrics`: `render` brings the gauges up to now and gives what makes the text, off the loop."""
 
     async def handle(request: web.Request) -> web.Response:
-        # Not at the top: it takes time to import, and with several workers its environment must be set before.
-        from prometheus_client import CONTENT_TYPE_LATEST
-
-        refresh()
-        text = await asyncio.to_thread(render)
-        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        text = await asyncio.to_thread(await render())
+        return web.Response(body=text, headers={"Content-Type": "text/plain; version=1.0.0; charset=utf-8"})
 
     return handle
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from importlib import metadata
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -17,6 +18,13 @@ from proxy.fault import Attempt, Exchange, Usage
 _SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 600)
 _OVERHEAD: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
 STATES: Final = ("closed", "half_open", "open", "cooling", "quota", "disabled")
+
+
+def _version() -> str:
+    try:
+        return metadata.version("redeo-proxy")
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 class Metrics:
@@ -45,6 +53,8 @@ class Metrics:
         self.generation = g("redeo_config_generation", "Counts the configurations taken up", "livemax")
         self.reload_ok = g("redeo_config_last_reload_ok", "1 if the last reload was taken up", "livemin")
         self.build = g("redeo_build_info", "Always 1", "livemax", "version")
+        self.reload_ok.set(1)
+        self.build.labels(_version()).set(1)
         self._connections: set[str] = set()
         self._shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
@@ -73,8 +83,9 @@ class Metrics:
         """An attempt came to its end; if there was one before it, that was a fallback."""
         result = attempt.fault.kind.value if attempt.fault is not None else "ok"
         self._child(self.attempts, attempt.connection, result).inc()
-        if len(exchange.attempts) > 1:
-            before = exchange.attempts[-2]
+        place = exchange.attempts.index(attempt)
+        if place > 0:
+            before = exchange.attempts[place - 1]
             reason = before.fault.kind.value if before.fault is not None else "ok"
             self._child(self.fallbacks, before.connection, attempt.connection, reason).inc()
 
@@ -107,6 +118,10 @@ class Metrics:
         for kind, number in kinds:
             if number:
                 self._child(self.tokens, connection, kind).inc(number)
+
+    def refused(self, code: str) -> None:
+        """The guard turned a request away."""
+        self._child(self.rejected, code).inc()
 
     def reloaded(self, ok: bool) -> None:
         """The configuration was read again; `ok`: and taken up."""

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from proxy.dialects.json import decode_object
+import msgspec
+
 from proxy.fault import Fault, FaultKind
-from proxy.routing.retry_after import retry_after
+from proxy.routing.retry_after import object_of, retry_after
 
 _MAX_TEXT: Final = 300
 _SECRET: Final = re.compile(
-    r"(?i)(?:bearer\s+\S+|\b(?:sk|pk|rk|xai|gsk|pplx|hf|nvapi|fw|rd|AIza|AKIA)[-_A-Za-z0-9*.]{6,}|[A-Za-z0-9+/_=*-]{32,})"
+    r"(?i:bearer\s+\S+)|(?i:\b[a-z]?(?:sk|pk|rk|xai|gsk|pplx|hf|nvapi|fw|rd)[-_][-_A-Za-z0-9*.]{4,})|"
+    r"\b(?:AIza|AKIA)[-_A-Za-z0-9*.]{4,}|[-_A-Za-z0-9]*\*{3,}[-_A-Za-z0-9*]*|[A-Za-z0-9+/_=*-]{32,}"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Signs:
+class _Signs(msgspec.Struct, frozen=True):
     """What of an answer the table looks at: all texts in lower case."""
 
     status: int
@@ -32,8 +32,7 @@ class _Signs:
     retry: bool  # it says when to come back
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(msgspec.Struct, frozen=True):
     kind: FaultKind
     statuses: frozenset[int] | None  # None: any
     code: re.Pattern[str] | None = None
@@ -63,6 +62,7 @@ def _row(
     )
 
 
+_AGAIN: Final = "try again in"
 _REFUSALS: Final = (200, 400, 403, 404, 413, 422)
 _QUOTA_CODES: Final = (
     r"insufficient_quota|credit_balance|billing|spend_limit|project_spend|organization_(?:spend|quota|usage)|"
@@ -70,23 +70,29 @@ _QUOTA_CODES: Final = (
 )
 _QUOTA_TEXT: Final = (
     r"credit balance is too low|insufficient (?:balance|credits|funds|quota)|exceeded your current quota|"
-    r"spend(?:ing)? limit|out of credits|perday|per day|daily limit|requests per day"
+    r"spend(?:ing)? limit|out of credits|credits are depleted|(?:doesn't|does not) have any credits|"
+    r"specified api usage limits|key limit exceeded"
 )
 _TABLE: Final = (
     _row(FaultKind.REDIRECT, range(300, 400)),
     _row(FaultKind.QUOTA, (402,)),
+    # Gemini says "exceeded your current quota" of a minute's quota too: which one it is stands in its quotaId.
+    _row(FaultKind.QUOTA, (200, 429), r"perday", r"credits are depleted"),
+    _row(FaultKind.RATE, (200, 429), r"resource_exhausted"),
     _row(FaultKind.QUOTA, (200, 400, 403, 429), _QUOTA_CODES, _QUOTA_TEXT),
+    _row(FaultKind.QUOTA, (429,), text=r"per day|daily limit", no_retry=True),
     _row(FaultKind.QUOTA, (429,), r"enforced_spend_limit_reached", no_retry=True),
     _row(FaultKind.OVERLOAD, (429,), r"engine_overloaded|server_is_overloaded|slow_down"),
     _row(FaultKind.RATE, (429, 498)),
     _row(FaultKind.OVERLOAD, (503, 529)),
+    _row(FaultKind.OVERLOAD, range(500, 600), r"overloaded|slow_down"),
     _row(FaultKind.UPSTREAM_5XX, range(500, 600)),
     _row(
         FaultKind.CONTEXT_LENGTH,
         _REFUSALS,
         r"context_length_exceeded|request_too_large_for_model|exceeds_context",
         r"prompt is too long|maximum context length|context (?:length|window)|too many tokens|input is too long|"
-        r"exceeds the (?:maximum|model'?s?) .{0,30}(?:context|tokens)|"
+        r"exceeds the (?:maximum|model'?s?) .{0,30}(?:context|tokens)|max_new_tokens. must be <=|"
         r"input token count .{0,30}exceeds|reduce the length",
     ),
     _row(
@@ -100,18 +106,21 @@ _TABLE: Final = (
         (200, 400, 401, 403),
         r"invalid_api_key|authentication|api_key_invalid|unauthorized|account_deactivated|unauthenticated",
         r"incorrect api key|invalid api key|api key not valid|api key expired|invalid bearer|"
-        r"no auth credentials|ip not authorized",
+        r"no auth credentials|ip not authorized|user location is not supported",
     ),
     _row(FaultKind.AUTH, (401, 407)),
     _row(
         FaultKind.MODEL_MISSING,
         (200, 400, 403, 404, 410, 422),
-        r"model_not_found|model_not_available|model_decommissioned|unknown_model|invalid_model|model_not_supported",
-        r"model.{0,120}(?:does not exist|not found|not exist|no access|not supported|not available|decommissioned)|"
-        r"(?:no|not a valid|unknown|invalid) model|no endpoints found|no allowed providers|"
-        r"do not have access to.{0,80}model",
+        r"model_not_found|model_not_available|model_decommissioned|unknown_model|invalid_model|model_not_supported|"
+        r"deploymentnotfound",
+        # "not supported" has to be said of the model itself, not of a parameter that it does not take.
+        r"model.{0,120}(?:does not exist|not found|not exist|no access|decommissioned)|not found the model|"
+        r"model\s+(?:\S{1,100}\s+)?(?:is|was)\s+(?:currently\s+)?not\s+(?:supported|available)(?! (?:in|with|for|by)\b)|"
+        r"\b(?:no|not a valid|unknown|invalid) model\b|model identifier is invalid|"
+        r"no endpoints found|no allowed providers|(?:do|does)(?: not|n't) have access to.{0,80}model",
     ),
-    _row(FaultKind.MODEL_MISSING, (404,), r"not_found_error", r"^model:"),
+    _row(FaultKind.MODEL_MISSING, (404,), text=r"^model:"),
     _row(FaultKind.AUTH, (403,)),
     _row(FaultKind.TIMEOUT, (408, 425)),
     # An error inside a 200 answer has no status of its own: its words have to do.
@@ -132,11 +141,9 @@ def classify_response(
     status: int, headers: Sequence[tuple[str, str]], body: bytes, *, connection: str, wall: datetime
 ) -> Fault:
     """The fault that an answer without success is. `headers` have lower-case names; `wall` is the present, aware."""
-    value = decode_object(body) or {}
     wait = retry_after(headers, body, wall)
-    return _fault(
-        status, _error_of(value), connection, wait, explicit=any(name == "retry-after" for name, _ in headers)
-    )
+    explicit = any(name == "retry-after" for name, _ in headers)
+    return _fault(status, _error_of(object_of(body) or {}), connection, wait, explicit=explicit)
 
 
 def classify_error(error: Mapping[str, Any], *, connection: str, wall: datetime) -> Fault:
@@ -150,6 +157,8 @@ def classify_error(error: Mapping[str, Any], *, connection: str, wall: datetime)
 def _status_in(error: Mapping[str, Any]) -> int:
     """Providers behind providers (OpenRouter) write the status as the `code`."""
     code = error.get("code")
+    if isinstance(code, str) and re.fullmatch(r"[45][0-9]{2}", code):
+        code = int(code)
     return code if isinstance(code, int) and 400 <= code < 600 else 200
 
 
@@ -168,23 +177,35 @@ def _error_of(value: Mapping[str, Any]) -> dict[str, Any]:
 def _fault(
     status: int, error: Mapping[str, Any], connection: str, wait: float | None, *, explicit: bool, in_200: bool = False
 ) -> Fault:
-    words = [error.get(name) for name in ("code", "type", "status", "reason")]
-    details = error.get("details")
-    for detail in details if isinstance(details, list) else []:
-        words.append(detail.get("reason") if isinstance(detail, dict) else None)
-    message = str(error.get("message") or "")
-    signs = _Signs(status, " ".join(str(w).lower() for w in words if w is not None), message.lower()[:4000], explicit)
-    kind = next(row.kind for row in _TABLE if row.fits(signs))
+    message = error.get("message")
+    message = message if isinstance(message, str) else ""
+    signs = _Signs(
+        status, " ".join(_words(error)).lower(), message.lower()[:4000], explicit or _AGAIN in message.lower()
+    )
+    kind = next((row.kind for row in _TABLE if row.fits(signs)), FaultKind.BAD_UPSTREAM)
     said = clean(message)
     answered = "said in its answer" if in_200 else f"answered {status}"
-    code = error.get("code") if isinstance(error.get("code"), str) else None
+    code = error.get("code")
+    plain = isinstance(code, str) and not (any(c.isdigit() for c in code) and _SECRET.search(code))
     return Fault(
         kind,
-        f"{connection} {answered}: {said}" if said else f"{connection} answered {status}",
+        f"{connection} {answered}: {said}" if said else f"{connection} {answered}",
         status=None if in_200 else status,
         retry_after=wait,
-        code=code[:64] if code else None,
+        code=code[:64] if code and plain else None,
     )
+
+
+def _words(error: Mapping[str, Any]) -> list[str]:
+    """The provider's words for the class, texts and numbers alone: printing a deep value fails on its depth."""
+    found = [error.get(name) for name in ("code", "type", "status", "reason")]
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else []:
+        if isinstance(detail, dict):
+            found.append(detail.get("reason"))
+            broken = detail.get("violations")
+            found += [v.get("quotaId") for v in broken if isinstance(v, dict)] if isinstance(broken, list) else []
+    return [str(word)[:200] for word in found if isinstance(word, str | int)]
 
 
 def clean(text: str) -> str:

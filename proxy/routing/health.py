@@ -9,9 +9,10 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
+
+import msgspec
 
 from config.model import Connection
 from proxy.fault import Fault, FaultKind
@@ -48,8 +49,7 @@ _REASONS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """Whether a connection may be tried, and if not, why and for how many seconds."""
 
     usable: bool
@@ -61,17 +61,16 @@ class Verdict:
 _FINE: Final = Verdict(True)
 
 
-@dataclass(slots=True)
-class _State:
+class _State(msgspec.Struct):
     """One connection's. `closed_until` with its kind: not before then, and then one probe decides."""
 
     failures: int = 0
-    outcomes: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=64))
+    outcomes: deque[tuple[float, bool]] = msgspec.field(default_factory=lambda: deque(maxlen=64))
     kind: FaultKind | None = None
     closed_until: float = 0.0
     openings: int = 0
     probing: bool = False
-    models: dict[str, float] = field(default_factory=dict)
+    models: dict[str, float] = msgspec.field(default_factory=dict)
     unused_since: float | None = None
 
 

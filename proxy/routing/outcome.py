@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 from proxy.fault import Attempt, FaultKind
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayAnswer:
+class GatewayAnswer(msgspec.Struct, frozen=True):
     """An error of the daemon's own. `retry_after` in whole seconds; its type follows from the status."""
 
     status: int
@@ -25,8 +25,7 @@ class GatewayAnswer:
     param: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(msgspec.Struct, frozen=True):
     """A connection that would serve, left out: why, and seconds until it may be tried (None: not by waiting)."""
 
     connection: str

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Protocol
+
+import msgspec
+from msgspec.structs import replace
 
 from config.model import Connection, Operation, Snapshot
 from proxy.fault import Fault, FaultKind, Phase
@@ -37,8 +39,7 @@ class Mode(StrEnum):
     RELAY = "relay"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """A connection with the model name it is sent; `model` None leaves the request as it is.
 
     `why_not`: it would serve, but cannot be used.
@@ -49,8 +50,7 @@ class Target:
     why_not: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """One attempt to be made."""
 
     connection: Connection
@@ -58,8 +58,7 @@ class Candidate:
     mode: Mode = Mode.RELAY
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What to try, in order, and who was left out and why."""
 
     candidates: tuple[Candidate, ...]

@@ -12,15 +12,19 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Any, Final
 
-from proxy.dialects.json import decode_object
+from proxy.dialects.json import decode
 
 MAX_SECONDS: Final = 900.0
-_GO: Final = re.compile(r"([0-9]*\.?[0-9]+)(ms|us|µs|ns|h|m|s)")
+# Digits are counted: an unbounded `[0-9]*\.?[0-9]+` takes cubic time on a header that is all digits.
+_DIGITS: Final = r"(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})"
+_PLAIN: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_GO: Final = re.compile(rf"({_DIGITS})(ms|us|µs|ns|h|m|s)")
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _TEXT: Final = re.compile(
-    r"(?:try again|retry)\s+(?:again\s+)?in\s+((?:[0-9]*\.?[0-9]+(?:ms|h|m|s)\s*)+)", re.IGNORECASE
+    rf"(?:try again|retry)\s+(?:again\s+)?in\s+((?:{_DIGITS}(?:ms|h|m|s)\b\s*|{_DIGITS}(?:ms|h|m|s)(?=[0-9.]))+)",
+    re.IGNORECASE,
 )
 _ANTHROPIC: Final = ("requests", "tokens", "input-tokens", "output-tokens")
 
@@ -46,10 +50,11 @@ def _bounded(seconds: float) -> float:
 
 
 def _number(text: str) -> float | None:
-    try:
-        value = float(text.strip())
-    except ValueError:
+    """A finite decimal number; what Python alone takes for one (`1_0`, `nan`, digits of other scripts) is none."""
+    stripped = text.strip()
+    if _PLAIN.fullmatch(stripped) is None:
         return None
+    value = float(stripped)
     return value if math.isfinite(value) else None
 
 
@@ -119,15 +124,27 @@ def _go_duration(text: str) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
+def object_of(body: bytes) -> dict[str, Any] | None:
+    """The object that an error body is; Gemini's OpenAI endpoint wraps it in a list of one."""
+    try:
+        value = decode(body)
+    except ValueError:
+        return None
+    if isinstance(value, list) and value:
+        value = value[0]
+    return value if isinstance(value, dict) else None
+
+
 def _from_body(body: bytes) -> float | None:
     if len(body) > 65_536:
         return None
-    value = decode_object(body)
+    value = object_of(body)
     error = value.get("error") if value is not None else None
     details = error.get("details") if isinstance(error, dict) else None
     for detail in details if isinstance(details, list) else []:
         delay = detail.get("retryDelay") if isinstance(detail, dict) else None
-        if isinstance(delay, str):
-            return _go_duration(delay)
+        seconds = _go_duration(delay) if isinstance(delay, str) else None
+        if seconds is not None:
+            return seconds
     told = _TEXT.search(body.decode("utf-8", "replace"))
     return _go_duration(told[1].strip()) if told is not None else None

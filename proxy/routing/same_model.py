@@ -11,24 +11,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+import msgspec
+
 _REGION: Final = re.compile(r"^(?:us|eu|apac|global|us-gov|au|jp|ca)\.(?=[a-z0-9-]+\.)")
 _BEDROCK_VENDOR: Final = re.compile(
-    r"^(?:amazon|anthropic|meta|mistral|cohere|ai21|deepseek|openai|qwen|moonshotai?|minimax|writer|google|nvidia|zai)\."
+    r"^(?:amazon|anthropic|meta|mistral|cohere|ai21|deepseek|openai|qwen|moonshot(?:ai)?|minimax|writer|google|nvidia|zai)\."
 )
-_BEDROCK_REVISION: Final = re.compile(r"-v[0-9]+(?::[0-9]+(?:k)?)?$")
+_BEDROCK_REVISION: Final = re.compile(r"(?:-v1|-1|(?<=-20[2-9][0-9]{5})-v[0-9]):[0-9]$|(?<=-v[2-9]):0$")
 _DATE: Final = re.compile(r"(?:^|[-@])((?:20[2-9][0-9])-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12][0-9]|3[01]))(?=$|[-:])")
 _SHORT_DATE: Final = re.compile(r"-((?:2[3-9])(?:0[1-9]|1[0-2])|(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01]))(?=$|:)")
-_LLAMA_POINT: Final = re.compile(r"(?<=[0-9])p(?=[0-9])")
+_FAMILY: Final = re.compile(r"^(?:meta-)?(llama-)(?:v(?=[0-9]))?")
+_POINT: Final = re.compile(r"(?<=[0-9])p(?=[0-9])")
 _LATEST: Final = re.compile(r"[-@:]latest$")
 _PATH: Final = re.compile(r"^(?:publishers/[^/]+/models/|accounts/[^/]+/models/|models/|@cf/|[^/]+/)+")
 
 
-@dataclass(frozen=True, slots=True)
-class _Name:
+class _Name(msgspec.Struct, frozen=True):
     """A name taken apart: its words, and its date (None: none, or `latest`)."""
 
     words: str
@@ -46,7 +47,8 @@ def _parse(name: str) -> _Name:
     latest = _LATEST.search(text) is not None
     text = _LATEST.sub("", text)
     text, date = _without_date(text)
-    text = _LLAMA_POINT.sub("-", text)  # Fireworks writes v3p1 for v3.1
+    text = _POINT.sub("-", text)  # Fireworks writes v3p1 for v3.1
+    text = _FAMILY.sub(r"\1", text)  # and llama-v3p1 for Meta's own Llama-3.1, once Meta-Llama-3.1
     words = re.sub(r"[._\-\s]+", "-", text).strip("-")
     words = re.sub(r"(?<=[a-z])-(?=[0-9])", "", words)  # qwen3 and qwen-3, llama3 and llama-3
     return _Name(words, date, latest)
@@ -88,8 +90,15 @@ def match(asked: str, listed: Sequence[str]) -> str | None:
     dated = [(name.date or "", ident) for ident, name in found]
     if not dated:
         return None
-    newest = max(date for date, _ in dated)
+    newest = max((date for date, _ in dated), key=_age)
     return min((ident for date, ident in dated if date == newest), key=_tie)
+
+
+def _age(date: str) -> tuple[bool, str]:
+    """What sorts dates: `20240806` and `2408` by their years; `0613` names none and counts as older."""
+    if len(date) > 4:
+        return True, date
+    return date >= "2", f"20{date}" if date >= "2" else date
 
 
 def _tie(ident: str) -> tuple[int, str]:

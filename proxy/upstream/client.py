@@ -10,12 +10,12 @@ import asyncio
 import io
 import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
+import msgspec
 from aiohttp import payload
 from multidict import CIMultiDict
 from yarl import URL
@@ -39,8 +39,7 @@ class UpstreamError(Exception):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, frozen=True):
     """One request, ready to go: `connect_seconds` bounds name look-up, connection and TLS together."""
 
     method: str

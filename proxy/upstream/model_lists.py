@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
+
+import msgspec
 
 from config.model import Connection, Operation
 from proxy.dialects.json import decode
@@ -37,8 +38,7 @@ class ListUnavailable(Exception):
         self.kind = kind
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(msgspec.Struct):
     models: tuple[Mapping[str, Any], ...] | None
     ids: tuple[str, ...] | None
     until: float

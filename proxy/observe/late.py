@@ -1,0 +1,66 @@
+"""Metrics that are loaded when the daemon serves already: prometheus_client takes 50 ms of the start to import.
+
+Until then what happens is kept, and told in order once they are there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from proxy.fault import Attempt, Exchange
+
+if TYPE_CHECKING:
+    from proxy.observe.metrics import Metrics
+
+
+class LateMetrics:
+    """An Observer of the engine in front of Metrics."""
+
+    def __init__(self) -> None:
+        self._metrics: Metrics | None = None
+        self._render: Callable[[], bytes] | None = None
+        self._kept: list[Callable[[Metrics], None]] = []
+        self._loading: asyncio.Lock | None = None
+
+    def tell(self, say: Callable[[Metrics], None]) -> None:
+        """Now, or as soon as there is somebody to tell."""
+        if self._metrics is None:
+            self._kept.append(say)
+        else:
+            say(self._metrics)
+
+    def exchange_started(self, exchange: Exchange) -> None:
+        """A request passed the guard."""
+        self.tell(lambda metrics: metrics.exchange_started(exchange))
+
+    def attempt_ended(self, exchange: Exchange, attempt: Attempt) -> None:
+        """An attempt came to its end."""
+        self.tell(lambda metrics: metrics.attempt_ended(exchange, attempt))
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """The client has its answer, or is gone."""
+        self.tell(lambda metrics: metrics.exchange_ended(exchange))
+
+    async def load(self) -> tuple[Metrics, Callable[[], bytes]]:
+        """The metrics and what renders them, loaded off the loop the first time."""
+        if self._loading is None:
+            self._loading = asyncio.Lock()
+        async with self._loading:
+            if self._metrics is None or self._render is None:
+                metrics, render = await asyncio.to_thread(_open)
+                self._metrics, self._render = metrics, render
+                kept, self._kept = self._kept, []
+                for say in kept:
+                    say(metrics)
+                return metrics, render
+            return self._metrics, self._render
+
+
+def _open() -> tuple[Metrics, Callable[[], bytes]]:
+    from proxy.observe.metrics import Metrics
+    from proxy.observe.registry import open_registry
+
+    registry, render = open_registry()
+    return Metrics(registry), render
