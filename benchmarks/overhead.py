@@ -32,6 +32,7 @@ ANSWER = {
 }
 PROVIDER = """
 import json, sys
+from aiohttp import web
 answer = json.loads(sys.argv[2])
 async def chat(request):
     body = await request.read()
@@ -54,13 +55,14 @@ web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None, access_log
 
 
 async def wait_for(session: aiohttp.ClientSession, url: str) -> None:
-    while True:
+    for _ in range(1000):
         try:
             async with session.get(url) as response:
                 if response.status == 200:
                     return
         except aiohttp.ClientError:
             await asyncio.sleep(0.01)
+    raise SystemExit(f"{url} does not answer")
 
 
 async def ask(session: aiohttp.ClientSession, base: str, key: str, body: bytes) -> float:

@@ -4,19 +4,40 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from proxy.observe.log import JsonFormatter
 from tests.support.canary import Canaries
 from tests.support.daemon import Factory
+from tests.support.settled import Baseline, Forgotten
 from tests.support.upstream import Script, Upstream
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+CANARIES = pytest.StashKey[Canaries]()
+
+# `push` on every run; `campaign` before a release (make fuzz). A database of failures belongs to a campaign.
+settings.register_profile(
+    "push",
+    max_examples=200,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "campaign",
+    max_examples=20_000,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+settings.load_profile("push")
 
 
 class _Sink(logging.Handler):
@@ -32,10 +53,26 @@ class _Sink(logging.Handler):
             self._canaries.add(f"log {record.name}", self.format(record))
 
 
-@pytest.fixture(scope="session")
-def canaries() -> Iterator[Canaries]:
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[CANARIES] = Canaries()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test, and the processes it started, wrote on its standard streams is looked through too."""
+    report = yield
+    for title, text in report.sections:
+        if title.startswith(("Captured stdout", "Captured stderr")):
+            item.config.stash[CANARIES].add(f"log {title} of {item.nodeid}", text)
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def canaries(pytestconfig: pytest.Config) -> Iterator[Canaries]:
     """The canaries of the session. After the last test nothing that was let out may hold one."""
-    found = Canaries()
+    found = pytestconfig.stash[CANARIES]
     sink = _Sink(found)
     logging.getLogger().addHandler(sink)
     logging.getLogger("redeo").setLevel(logging.DEBUG)
@@ -46,27 +83,53 @@ def canaries() -> Iterator[Canaries]:
 
 
 @pytest.fixture
-def canary(canaries: Canaries) -> Any:
+def canary(canaries: Canaries) -> Callable[[str], str]:
     """`canary("openai")`: a fresh fake key."""
     return canaries.key
 
 
 @pytest.fixture
-async def redeo(canaries: Canaries, tmp_path: Path) -> AsyncIterator[Factory]:
-    """`await redeo({"alpha": upstream})`: a running daemon with these connections."""
-    async with AsyncExitStack() as stack:
-        yield Factory(canaries, tmp_path, stack)
+def canary_prompt(canaries: Canaries) -> Callable[..., str]:
+    """`canary_prompt()`: a fresh piece of content, for prompts and answers."""
+    return canaries.text
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[Any]:
+async def settled() -> AsyncIterator[Baseline]:
+    """After the test, tasks and open files are as before it, and nobody complained about forgotten ones."""
+    forgotten = Forgotten()
+    logging.getLogger().addHandler(forgotten)
+    before = Baseline()
+    yield before
+    left = await before.restored()
+    logging.getLogger().removeHandler(forgotten)
+    assert not left, "left over: " + "; ".join(left)
+    assert not forgotten.said, "\n".join(forgotten.said)
+
+
+@pytest.fixture
+async def redeo(canaries: Canaries, tmp_path: Path, settled: Baseline) -> AsyncIterator[Factory]:
+    """`await redeo({"alpha": upstream})`: a running daemon with these connections."""
+    async with AsyncExitStack() as stack:
+        factory = Factory(canaries, tmp_path, stack)
+        yield factory
+        factory.check()
+
+
+@pytest.fixture
+async def provider(canaries: Canaries, settled: Baseline) -> AsyncIterator[Any]:
     """`await provider(script, ...)`: a scripted provider on a real socket."""
+    started: list[Upstream] = []
     async with AsyncExitStack() as stack:
 
         async def start(*scripts: Script, **options: Any) -> Upstream:
-            return await stack.enter_async_context(Upstream(*scripts, **options))
+            started.append(await stack.enter_async_context(Upstream(*scripts, **options)))
+            return started[-1]
 
         yield start
+    for upstream in started:
+        for received in upstream.requests + upstream.list_requests:
+            canaries.add("upstream", received.raw)
 
 
 @pytest.fixture(scope="session")

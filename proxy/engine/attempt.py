@@ -25,6 +25,7 @@ from proxy.upstream.sign import MissingCredential, sign
 USER_AGENT: Final = "redeo-proxy"
 _JSON: Final = ("application/json", "application/problem+json")
 _VAGUE: Final = ("", "text/plain", "application/octet-stream")  # says nothing: the body has to be looked at
+_ERROR_SECONDS: Final = 10.0  # for the body of an error: its status is known and can do without
 _OPAQUE: Final = frozenset({Operation.AUDIO, Operation.FILES})
 
 
@@ -64,9 +65,9 @@ class Attempter(msgspec.Struct, frozen=True):
             return Outcome(_unanswered(connection, exc))
         try:
             answered(response.status)
-            if not 200 <= response.status < 300:
-                return await self._refused(connection, response, head)
             left = max(0.001, seconds - (self.now() - started))
+            if not 200 <= response.status < 300:
+                return await self._refused(connection, response, head, min(left, _ERROR_SECONDS))
             relay = Relay(
                 call=call,
                 reply=reply,
@@ -101,10 +102,11 @@ class Attempter(msgspec.Struct, frozen=True):
         connection: Connection,
         response: UpstreamResponse,
         head: Callable[[int, list[tuple[str, str]]], list[tuple[str, str]]],
+        seconds: float,
     ) -> Outcome:
         try:
             with Watchdog() as dog:
-                body = await read_body(response, dog, 10.0, MAX_ERROR_BYTES)
+                body = await read_body(response, dog, seconds, MAX_ERROR_BYTES)
         except (UpstreamError, ClockExpired):
             body = b""  # the status alone has to do
         fault = classify_response(

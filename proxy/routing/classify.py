@@ -65,7 +65,7 @@ def _row(
 _AGAIN: Final = "try again in"
 _REFUSALS: Final = (200, 400, 403, 404, 413, 422)
 _QUOTA_CODES: Final = (
-    r"insufficient_quota|credit_balance|billing|spend_limit|project_spend|organization_(?:spend|quota|usage)|"
+    r"insufficient_quota|credit_balance|billing|(?<!enforced_)spend_limit|project_spend|organization_(?:spend|quota|usage)|"
     r"insufficient_(?:balance|credits|funds)|quota_exceeded_permanent|payment_required|exceeded_current_quota"
 )
 _QUOTA_TEXT: Final = (
@@ -116,8 +116,9 @@ _TABLE: Final = (
         r"deploymentnotfound",
         # "not supported" has to be said of the model itself, not of a parameter that it does not take.
         r"model.{0,120}(?:does not exist|not found|not exist|no access|decommissioned)|not found the model|"
-        r"model\s+(?:\S{1,100}\s+)?(?:is|was)\s+(?:currently\s+)?not\s+(?:supported|available)(?! (?:in|with|for|by)\b)|"
-        r"\b(?:no|not a valid|unknown|invalid) model\b|model identifier is invalid|"
+        r"model\s+(?:\S{1,100}\s+)?(?:is|was)\s+(?:currently\s+)?not\s+(?:supported|available)"
+        r"(?! (?:in|with|for|by)\b)|\b(?:not a valid|unknown|invalid) model\b|model identifier is invalid|"
+        r"\bno (?:such )?models?\b(?! (?:specified|provided|given|was))|"
         r"no endpoints found|no allowed providers|(?:do|does)(?: not|n't) have access to.{0,80}model",
     ),
     _row(FaultKind.MODEL_MISSING, (404,), text=r"^model:"),
@@ -184,7 +185,7 @@ def _fault(
     )
     kind = next((row.kind for row in _TABLE if row.fits(signs)), FaultKind.BAD_UPSTREAM)
     said = clean(message)
-    answered = "said in its answer" if in_200 else f"answered {status}"
+    answered = "answered with an error" if in_200 else f"answered {status}"
     code = error.get("code")
     plain = isinstance(code, str) and not (any(c.isdigit() for c in code) and _SECRET.search(code))
     return Fault(
@@ -200,9 +201,9 @@ def _words(error: Mapping[str, Any]) -> list[str]:
     """The provider's words for the class, texts and numbers alone: printing a deep value fails on its depth."""
     found = [error.get(name) for name in ("code", "type", "status", "reason")]
     details = error.get("details")
-    for detail in details if isinstance(details, list) else []:
+    for detail in details if isinstance(details, list) else [details]:
         if isinstance(detail, dict):
-            found.append(detail.get("reason"))
+            found += [detail.get("reason"), detail.get("error_code")]
             broken = detail.get("violations")
             found += [v.get("quotaId") for v in broken if isinstance(v, dict)] if isinstance(broken, list) else []
     return [str(word)[:200] for word in found if isinstance(word, str | int)]

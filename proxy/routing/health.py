@@ -56,6 +56,7 @@ class Verdict(msgspec.Struct, frozen=True):
     kind: FaultKind | None = None
     reason: str = ""
     retry_in: float | None = None
+    probing: bool = False  # another request is finding out
 
 
 _FINE: Final = Verdict(True)
@@ -101,32 +102,38 @@ class Health:
         if state.kind is FaultKind.AUTH:
             return Verdict(False, state.kind, reason, None)
         if state.closed_until > now:
-            return Verdict(False, state.kind, reason, state.closed_until - now)
+            return Verdict(False, state.kind, reason, state.closed_until - now, state.probing)
         if state.probing:
-            return Verdict(False, state.kind, f"{reason}; a probe is under way", 1.0)
+            return Verdict(False, state.kind, f"{reason}; a probe is under way", 1.0, True)
         return _FINE
 
     def admit(self, connection: Connection) -> bool:
-        """Call right before an attempt: False where a probe is under way already."""
+        """Call right before an attempt: False where a probe is under way already, or was refused since `check`.
+
+        An open breaker alone admits before its time: the plan may have nobody better.
+        """
         state = self._states.get(connection.identity)
         if state is None or state.kind is None:
             return True
-        if state.probing:
+        if state.probing or state.kind is FaultKind.AUTH:
+            return False
+        if state.kind in (FaultKind.QUOTA, FaultKind.RATE) and state.closed_until > self._now():
             return False
         if state.kind is not FaultKind.RATE:
             state.probing = True
         return True
 
     def succeeded(self, connection: Connection, model: str | None) -> None:
-        """An attempt ended well."""
-        state = self._states.get(connection.identity)
-        if state is None:
+        """An attempt ended well. One that began before the connection was closed does not open it again."""
+        state = self._states.setdefault(connection.identity, _State())
+        now = self._now()
+        state.outcomes.append((now, True))
+        if model is not None:
+            state.models.pop(model, None)
+        if state.kind is FaultKind.AUTH or (state.closed_until > now and not state.probing):
             return
         state.failures, state.kind, state.probing, state.openings = 0, None, False, 0
         state.closed_until = 0.0
-        state.outcomes.append((self._now(), True))
-        if model is not None:
-            state.models.pop(model, None)
 
     def failed(self, connection: Connection, model: str | None, fault: Fault) -> None:
         """An attempt failed by the provider's fault; other faults change nothing."""
@@ -143,10 +150,10 @@ class Health:
             case FaultKind.AUTH:
                 state.kind = FaultKind.AUTH
             case FaultKind.QUOTA:
-                state.kind, state.closed_until = FaultKind.QUOTA, now + _QUOTA
+                self._close(state, FaultKind.QUOTA, now + _QUOTA, probed)
             case FaultKind.RATE:
                 wait = fault.retry_after if fault.retry_after is not None else _RATE
-                state.kind, state.closed_until = FaultKind.RATE, now + min(wait, _RATE_MAX)
+                self._close(state, FaultKind.RATE, now + min(wait, _RATE_MAX), probed)
             case _:
                 self._count(state, fault.kind, now, probed)
 
@@ -156,16 +163,24 @@ class Health:
         if len(state.models) < _MAX_MODELS:
             state.models[model] = now + _MODEL
 
+    def _close(self, state: _State, kind: FaultKind, until: float, probed: bool) -> None:
+        """Closed until then. Many requests fail at once: a late one never shortens what an earlier one found."""
+        if state.kind is FaultKind.AUTH or (state.closed_until > until and not probed):
+            return
+        state.kind, state.closed_until = kind, until
+
     def _count(self, state: _State, kind: FaultKind, now: float, probed: bool) -> None:
         """A breaker failure: open after five in a row, or more than half of five and more within 30 s."""
         state.failures += 1
         state.outcomes.append((now, False))
         recent = [good for at, good in state.outcomes if now - at <= _WINDOW]
         often = len(recent) >= _WINDOW_MIN and recent.count(False) * 2 > len(recent)
+        if state.kind is FaultKind.AUTH or (state.closed_until > now and not probed):
+            return  # closed already: requests that were under way then are no further openings
         if probed or state.failures >= _CONSECUTIVE or often:
             state.openings += 1
-            state.kind = kind
-            state.closed_until = now + min(_OPEN * state.openings, _OPEN_MAX) * self._jitter()
+            until = now + min(_OPEN * state.openings, _OPEN_MAX) * self._jitter()
+            self._close(state, kind, until, probed)
 
     def released(self, connection: Connection) -> None:
         """The attempt ended without saying anything of the provider (the client left, or erred)."""

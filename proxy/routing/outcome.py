@@ -80,7 +80,7 @@ def _left_out(skipped: Skipped) -> str:
 
 def _soonest(plan: _Plan, attempts: Sequence[Attempt]) -> int:
     """Whole seconds until the first of them may be asked again; the SDKs heed 1 to 60."""
-    waits = [s.retry_in for s in plan.skipped if s.retry_in is not None and s.kind in _WAITS]
+    waits = [s.retry_in for s in plan.skipped if s.retry_in is not None]
     for attempt in attempts:
         if attempt.fault is not None and attempt.fault.kind in _WAITS:
             waits.append(attempt.fault.retry_after if attempt.fault.retry_after is not None else 10.0)

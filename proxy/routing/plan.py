@@ -111,14 +111,26 @@ def _by_name(snapshot: Snapshot, model: str | None, lists: ModelLists) -> list[T
     if model in snapshot.settings.models:
         return _alias(snapshot, model)
     if model == AUTO:
-        return [Target(c, c.spec.default_model) for c in snapshot.connections]
+        return [_by_default(c) for c in snapshot.connections]
     provider, slash, rest = model.partition("/")
     connection = snapshot.connection(provider) if slash else None
-    if connection is not None and rest:
+    if connection is not None:
+        if not rest:
+            message = f"`{model}` names no model; write `{model}` with one of GET /v1/models behind it"
+            raise NoPlan(_refused(404, "model_not_found", message, "model"))
         return [Target(connection, rest)]
     if slash and provider in snapshot.providers:
         return _foreign_prefix(snapshot, provider, model, lists)
     return _bare(snapshot, model, lists)
+
+
+def _by_default(connection: Connection) -> Target:
+    """For `auto`. A server that answers to every name may be sent `auto` itself; to others it says nothing."""
+    default = connection.spec.default_model
+    if default is not None or connection.spec.quirks.any_model:
+        return Target(connection, default)
+    who = connection.provider
+    return Target(connection, None, f"{who}: it has no default model; name one as `{who}/...`")
 
 
 def _alias(snapshot: Snapshot, alias: str) -> list[Target]:
@@ -159,17 +171,14 @@ def _bare(snapshot: Snapshot, model: str, lists: ModelLists) -> list[Target]:
     if serving or unknown:
         return serving + unknown
     everything = sorted({name for c in snapshot.connections for name in _known(c, lists)})
-    near = difflib.get_close_matches(model, everything, 3)
+    near = difflib.get_close_matches(model[:100], everything, 3)
     hint = f"; near it: {', '.join(near)}" if near else "; GET /v1/models lists what is served"
     raise NoPlan(_refused(404, "model_not_found", f"no connection serves a model `{model[:100]}`{hint}", "model"))
 
 
 def _judged(target: Target) -> Target:
-    if target.connection.fault is not None:
-        return replace(target, why_not=target.connection.fault)
-    if target.model is None and target.connection.spec.default_model is None:
-        return target
-    return target
+    fault = target.connection.fault
+    return target if fault is None else replace(target, why_not=fault)
 
 
 def _not_spoken(snapshot: Snapshot, operation: Operation, model: str | None, named: list[Target]) -> GatewayAnswer:
@@ -202,7 +211,8 @@ def plan(targets: Sequence[Target], health: Health, max_attempts: int) -> Plan:
         kind = verdict.kind or FaultKind.GATEWAY
         skipped.append(Skipped(who, kind, f"{who}: {verdict.reason}", verdict.retry_in))
         wait = verdict.retry_in
-        if kind in _BREAKER_KINDS and wait is not None and (nearest is None or wait < nearest[0]):
+        recovers = kind in _BREAKER_KINDS and not verdict.probing
+        if recovers and wait is not None and (nearest is None or wait < nearest[0]):
             nearest = (wait, target)
     if not candidates and nearest is not None:
         candidates.append(Candidate(nearest[1].connection, nearest[1].model))

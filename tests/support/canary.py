@@ -1,78 +1,135 @@
 """Unique fake keys and texts, and the search for them in everything the daemon lets out.
 
-A canary is searched as it is, URL-encoded, JSON-escaped, in hex, in base64 at its three offsets, and by its pieces.
-Of a key the first twelve characters may be shown (`key_prefix`), so pieces are taken behind them.
+A sink is looked through from end to end when it is added, a folder when the session ends. A canary counts as leaked
+when any 8 bytes of it are found: as they are, URL-encoded, JSON-escaped, in hex, or in base64 at any offset. What is
+encoded is decoded first, so that a piece of an encoded key is found too, and chance is not: 8 bytes are 47 random
+bits here. Of a key the first twelve characters may be shown (`key_prefix`).
 """
 
 from __future__ import annotations
 
 import base64
-import json
+import re
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from string import ascii_letters, digits
+from typing import Final
+from urllib.parse import unquote_to_bytes
 
-SHOWN = 12
-PIECE = 8
+SHOWN: Final = {"key": 12, "text": len("canary"), "own": len("rd-")}  # characters in front that are no secret
+PIECE: Final = 8
+_TOKEN: Final = re.compile(rb"[\x21-\x7e]{8,}")
+_HEX: Final = re.compile(rb"[0-9a-fA-F]{16,}")
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{11,}")
+_ESCAPE: Final = re.compile(rb'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
+_SHORT: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+_REMEMBERED: Final = 200_000
 
 
 @dataclass
 class Canaries:
-    """All canaries of a test session and all that was let out in it."""
+    """All canaries of a test session, and where they were found."""
 
-    keys: dict[str, str] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
-    sinks: list[tuple[str, bytes]] = field(default_factory=list)
-    folders: list[Path] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)  # looked through when the session ends
+    searched: int = 0  # bytes
+    _pieces: dict[bytes, tuple[str, str]] = field(default_factory=dict)  # piece -> kind and whose
+    _clean: set[bytes] = field(default_factory=set)  # what is said again and again is looked at once
+    _found: dict[str, None] = field(default_factory=dict)
 
     def key(self, provider: str) -> str:
         """A fresh provider key that must never be seen anywhere but at that provider."""
-        value = "sk-" + secrets.token_urlsafe(48).replace("-", "x").replace("_", "y")
-        self.keys[value] = provider
+        value = "sk-" + _letters(64)
+        self.register("key", value, provider)
         return value
 
     def text(self, name: str = "prompt") -> str:
-        """A fresh piece of content that must never be seen in a log or a metric."""
-        value = f"canary{secrets.token_hex(16)}"
-        self.texts[value] = name
+        """A fresh piece of content that must never be seen in a log, a metric or a file."""
+        value = "canary" + _letters(32)
+        self.register("text", value, name)
         return value
 
+    def own(self, value: str) -> None:
+        """The daemon's own key: its file may hold it, but no log, metric, answer or provider."""
+        self.register("own", value, "the daemon")
+
+    def register(self, kind: str, value: str, whose: str) -> None:
+        """A secret as a canary; `kind` is key, text or own. Its characters have to be random."""
+        raw = value.encode()
+        for at in range(SHOWN[kind], len(raw) - PIECE + 1):
+            self._pieces[raw[at : at + PIECE]] = (kind, whose)
+
     def add(self, name: str, data: str | bytes) -> None:
-        """Something that the daemon let out: a log, an answer, metrics."""
-        self.sinks.append((name, data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data))
+        """Something that was let out. Its name begins with log, metrics, answer, upstream, or else what it is."""
+        raw = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
+        self.searched += len(raw)
+        self._look(name, raw)
+        if b"%" in raw:
+            self._look(name, unquote_to_bytes(raw))
+        if b"\\" in raw:
+            self._look(name, _ESCAPE.sub(_unescaped, raw))
 
     def leaks(self) -> list[str]:
-        """Where a canary was found and in which form."""
-        sinks = list(self.sinks)
-        for folder in self.folders:
-            sinks += [(str(p), p.read_bytes()) for p in folder.rglob("*") if p.is_file()]
-        found: list[str] = []
-        for value in self.keys:
-            found += [f"a key of {self.keys[value]} as {form} in {n}" for form, n in search(value, SHOWN, sinks)]
-        logs = [(name, data) for name, data in sinks if name.startswith(("log", "metrics"))]
-        for value in self.texts:
-            found += [f"content ({self.texts[value]}) as {form} in {n}" for form, n in search(value, 6, logs)]
-        return found
+        """Where a canary was found, and which. The folders are looked through now."""
+        for path in dict.fromkeys(p for folder in self.folders for p in folder.rglob("*") if p.is_file()):
+            self.add(f"file {path}", path.read_bytes())
+        self.folders.clear()
+        return list(self._found)
+
+    def _look(self, name: str, raw: bytes) -> None:
+        for token in _TOKEN.findall(raw):
+            if token in self._clean:
+                continue
+            hits = {hit for plain in _spellings(token) for hit in self._hits(plain)}
+            for kind, whose in hits:
+                if _forbidden(kind, name):
+                    self._found[f"{kind} of {whose} in {name}"] = None
+            if not hits and len(token) < 200:
+                self._remember(token)
+
+    def _hits(self, plain: bytes) -> Iterator[tuple[str, str]]:
+        pieces = self._pieces
+        for at in range(len(plain) - PIECE + 1):
+            if plain[at : at + PIECE] in pieces:
+                yield pieces[plain[at : at + PIECE]]
+
+    def _remember(self, token: bytes) -> None:
+        """A canary made later is random, so what is clean now stays clean."""
+        if len(self._clean) >= _REMEMBERED:
+            self._clean.clear()
+        self._clean.add(token)
 
 
-def forms(value: str, shown: int) -> dict[str, bytes]:
-    """Every spelling of a canary that counts as a leak."""
-    raw = value.encode()
-    spelt = {
-        "plain": raw,
-        "url": quote(value, safe="").encode(),
-        "json": json.dumps(value)[1:-1].encode(),
-        "hex": raw.hex().encode(),
-    }
-    for offset in range(3):
-        encoded = base64.b64encode(b"\0" * offset + raw)
-        spelt[f"base64+{offset}"] = encoded[4 if offset else 0 : -4]
-    for at in range(shown, len(raw) - PIECE + 1):
-        spelt[f"piece@{at}"] = raw[at : at + PIECE]
-    return spelt
+def _letters(count: int) -> str:
+    return "".join(secrets.choice(ascii_letters + digits) for _ in range(count))
 
 
-def search(value: str, shown: int, sinks: list[tuple[str, bytes]]) -> list[tuple[str, str]]:
-    """(form, sink) of every hit."""
-    return [(form, name) for form, needle in forms(value, shown).items() for name, data in sinks if needle in data]
+def _forbidden(kind: str, name: str) -> bool:
+    """Whether a canary of this kind has no business in a sink of this name."""
+    if kind == "key":
+        return not name.startswith("upstream")
+    if kind == "text":
+        return name.startswith(("log", "metrics", "file"))
+    return not name.startswith("file")
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    """What one of JSON's escapes stands for."""
+    if found[1]:
+        return chr(int(found[1], 16)).encode("utf-8", "surrogatepass")
+    return _SHORT.get(found[2], found[2])
+
+
+def _spellings(token: bytes) -> Iterator[bytes]:
+    """The token, and what the runs in it say that may be hex or base64."""
+    yield token
+    for run in _HEX.findall(token):
+        for start in (0, 1):
+            yield bytes.fromhex(run[start : len(run) - (len(run) - start) % 2].decode())
+    for run in _BASE64.findall(token):
+        standard = run.replace(b"-", b"+").replace(b"_", b"/")
+        for start in range(4):
+            part = standard[start:]
+            whole = part[: -1 if len(part) % 4 == 1 else None]
+            yield base64.b64decode(whole + b"=" * (-len(whole) % 4))

@@ -13,6 +13,7 @@ import aiohttp
 
 from proxy.daemon import Daemon, running
 from tests.support.canary import Canaries
+from tests.support.upstream import Upstream
 
 FAST = {"connect": 1, "first_byte": 0.4, "idle": 0.4, "total": 2, "before_answer": 5}
 
@@ -105,6 +106,7 @@ class Factory:
         self._folder = folder
         self._stack = stack
         self._count = 0
+        self._places: list[tuple[Redeo, Mapping[str, Any]]] = []
 
     async def __call__(
         self,
@@ -123,6 +125,7 @@ class Factory:
             entries[ident] = value if isinstance(value, dict) else {"base_url": value.base_url}
             entries[ident].setdefault("default_model", f"{ident}-model")
         settings.setdefault("routing", {}).setdefault("timeouts", FAST)
+        settings.setdefault("logging", {"level": "debug"})  # no key shall be said at that level either
         config = folder / "redeo.yaml"
         config.write_text(json.dumps({"providers": entries, **settings}))
         env = {"HOME": str(folder), **(environ or {})}
@@ -133,8 +136,20 @@ class Factory:
         session = await self._stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
         redeo = Redeo(daemon, session, self._canaries, config, state)
         self._canaries.folders.append(state)
+        self._canaries.own(daemon.api_key)
+        self._places.append((redeo, providers or {}))
         if connect:
             for ident in entries:
                 answer = await redeo.connect(ident)
                 assert answer.status == 201, answer.body
         return redeo
+
+    def check(self) -> None:
+        """No provider was ever sent the key of another one."""
+        for redeo, places in self._places:
+            for ident, place in places.items():
+                if not isinstance(place, Upstream):
+                    continue
+                others = {key for name, key in redeo.keys.items() if places.get(name) is not place}
+                sent = b"".join(received.raw for received in place.requests + place.list_requests)
+                assert not [key for key in others if key.encode() in sent], f"{ident} was sent the key of another"

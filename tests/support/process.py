@@ -97,7 +97,7 @@ class Process:
             data = response.read()
         finally:
             connection.close()
-        self._canaries.add(f"answer {path}", data)
+        self._canaries.add("metrics" if path == "/metrics" else f"answer {path}", data)
         kind = response.headers.get("content-type", "")
         return response.status, json.loads(data) if kind == "application/json" else data.decode()
 

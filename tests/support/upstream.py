@@ -23,7 +23,9 @@ class Received:
     target: str
     headers: list[tuple[str, str]]
     body: bytes
+    raw: bytes = b""  # head and body as they came
     gone: asyncio.Event = field(default_factory=asyncio.Event)  # its connection was closed by the other side
+    gone_at: float = 0.0  # when, by the loop's clock
 
     def header(self, name: str) -> str | None:
         """The first header of that name."""
@@ -109,6 +111,18 @@ class Upstream:
     def base_url(self) -> str:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/v1"
 
+    async def wait_requests(self, count: int = 1) -> None:
+        """Until that many requests have come."""
+        while len(self.requests) < count:
+            self.arrived.clear()
+            await self.arrived.wait()
+
+    async def wait_closed(self, number: int = 0) -> float:
+        """Until the other side has closed the connection of that request; when, by the loop's clock."""
+        await self.wait_requests(number + 1)
+        await self.requests[number].gone.wait()
+        return self.requests[number].gone_at
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -129,8 +143,8 @@ class Upstream:
         head = await reader.readuntil(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")[:-2]
         headers = [(k, v.strip()) for k, _, v in (line.partition(":") for line in lines)]
-        length = next((int(v) for k, v in headers if k.lower() == "content-length"), 0)
-        received = Received(first.split()[0], first.split()[1], headers, await reader.readexactly(length))
+        body = await _body(reader, headers)
+        received = Received(first.split()[0], first.split()[1], headers, body, head + body)
         wire = Wire(reader, writer)
         if received.method == "GET" and received.target.endswith("/models"):
             self.list_requests.append(received)
@@ -159,13 +173,27 @@ class Upstream:
             await answer({"object": "list", "data": data})(received, wire)
 
 
+async def _body(reader: asyncio.StreamReader, headers: list[tuple[str, str]]) -> bytes:
+    """The body of a request, by its length or in chunks."""
+    framing = {name.lower(): value for name, value in headers}
+    if "transfer-encoding" not in framing:
+        return await reader.readexactly(int(framing.get("content-length", 0)))
+    body = b""
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        body += (await reader.readexactly(size + 2))[:-2]
+    await reader.readuntil(b"\r\n")
+    return body
+
+
 async def _watch(reader: asyncio.StreamReader, received: Received) -> None:
     """Notices that the other side has closed while a script is at work."""
     try:
-        if not await reader.read(1):
-            received.gone.set()
+        if await reader.read(1):
+            return
     except ConnectionError:
-        received.gone.set()
+        pass
+    received.gone_at = asyncio.get_running_loop().time()
+    received.gone.set()
 
 
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Script:
