@@ -13,7 +13,14 @@ import msgspec
 
 _decode = msgspec.json.Decoder().decode
 _heads = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-encode = msgspec.json.encode
+
+
+def encode(value: Any) -> bytes:
+    """The JSON text of a value, in as few bytes as can be."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:  # a lone surrogate: only escapes can say it
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def decode(data: bytes | msgspec.Raw) -> Any:

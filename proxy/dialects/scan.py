@@ -74,7 +74,7 @@ class _Base:
         if self.failed(value):
             return Progress.ERROR
         kind = value.get("type")
-        if kind in _PLAIN_ENDS:
+        if isinstance(kind, str) and kind in _PLAIN_ENDS:
             self.complete = True
             self.usage = openai_usage(value.get("usage")) or self.usage
         return Progress.CONTENT
@@ -103,7 +103,7 @@ class ChatScanner(_Base):
     def __init__(self, *, hide_usage: bool = False) -> None:
         super().__init__()
         self._hide_usage = hide_usage
-        self._open: set[object] = set()
+        self._open: set[int] = set()
         self._ended = False
 
     def judge(self, value: dict[str, Any]) -> Progress:
@@ -127,7 +127,7 @@ class ChatScanner(_Base):
         return Progress.CONTENT if content else Progress.LIFECYCLE
 
     def _choice(self, choice: Mapping[str, Any]) -> bool:
-        index = choice.get("index", 0)
+        index = _int(choice.get("index"))
         if choice.get("finish_reason"):
             self._open.discard(index)
             self._ended = True

@@ -166,9 +166,16 @@ def with_usage_asked(body: bytes) -> bytes:
     fields = top_level(body)
     if "stream_options" not in fields:
         return append_field(body, "stream_options", {"include_usage": True})
-    options = decode(fields["stream_options"])
-    merged = {**options, "include_usage": True} if isinstance(options, dict) else {"include_usage": True}
     try:
-        return replace_value(body, "stream_options", merged)
-    except NotFound:
-        return encode({**decode(body), "stream_options": merged})
+        start, end = _value_span(body, "stream_options")
+    except NotFound:  # spelt with escapes: the whole text is written anew
+        return encode({**decode(body), "stream_options": {"include_usage": True}})
+    return body[:start] + _options_asking(body[start:end]) + body[end:]
+
+
+def _options_asking(options: bytes) -> bytes:
+    if not options.startswith(b"{"):
+        return b'{"include_usage":true}'
+    if "include_usage" in top_level(options):
+        return replace_value(options, "include_usage", True)
+    return append_field(options, "include_usage", True)

@@ -1,0 +1,119 @@
+"""Which room may import which: the contracts in pyproject.toml, and which foreign library may be touched where."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from tests.support.gates import ROOT, need, sources
+
+# Library (or a part of it): the modules that may import it. One door per foreign library.
+DOORS: dict[str, tuple[str, ...]] = {
+    "aiohttp": (
+        "proxy.upstream.client",  # the client side, there alone
+        "proxy.front.*",  # the server side
+        "proxy.daemon",
+        "proxy.quick_start",  # imports it early, for start-up's sake
+        "admin_api",
+        "admin_api.*",
+    ),
+    "cryptography": ("config.sealing",),
+    "yaml": ("config.document", "config.catalogue"),
+    "ruamel": ("config.connections",),
+    "prometheus_client": ("proxy.observe.*", "proxy.workers"),
+    "watchfiles": ("config.store",),
+    "shtab": ("proxy.cli.completion",),
+    "uvloop": ("proxy.daemon",),
+    "ssl": ("proxy.upstream.client", "proxy.quick_start", "proxy.cli.doctor_machine"),
+    "argparse": ("proxy.cli.*",),
+}
+CLIENT_SIDE = {"ClientSession", "ClientTimeout", "TCPConnector", "ClientResponse", "ClientError", "DummyCookieJar"}
+STANDARD = sys.stdlib_module_names
+
+
+def imports(path: Path) -> Iterator[tuple[str, int, list[str]]]:
+    """Module, line and names of every import in a file, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield name.name, node.lineno, []
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module, node.lineno, [name.name for name in node.names]
+
+
+def test_rooms_import_downwards_only() -> None:
+    """The layers and prohibitions of [tool.importlinter], indirect imports counted."""
+    program = need("lint-imports")
+    done = subprocess.run([program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert " 0 broken" in done.stdout
+    assert " kept" in done.stdout
+
+
+def test_a_foreign_library_has_one_door() -> None:
+    wrong: list[str] = []
+    for module, path in sources():
+        for name, line, _ in imports(path):
+            doors = DOORS.get(name.partition(".")[0])
+            if doors is not None and not any(fnmatch(module, door) for door in doors):
+                wrong.append(f"{path.relative_to(ROOT)}:{line}: {module} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_door_is_used() -> None:
+    """A door that nobody goes through would hide the next one who should not."""
+    used = {(name.partition(".")[0], module) for module, path in sources() for name, _, _ in imports(path)}
+    for library, doors in DOORS.items():
+        for door in doors:
+            assert any(name == library and fnmatch(module, door) for name, module in used), (library, door)
+
+
+def test_every_foreign_library_is_declared() -> None:
+    """What is imported stands in DOORS or is free for all, so that a new one is a decision and not an accident."""
+    free = {"msgspec"}
+    own = {"proxy", "config", "admin_api"}
+    for module, path in sources():
+        for name, line, _ in imports(path):
+            top = name.partition(".")[0]
+            assert top in STANDARD | own | free or top in DOORS, f"{path}:{line}: {module} imports {top}"
+
+
+def test_only_the_client_uses_the_client_side_of_aiohttp() -> None:
+    for module, path in sources():
+        if module == "proxy.upstream.client":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "aiohttp":
+                assert node.attr not in CLIENT_SIDE, f"{path}:{node.lineno}: aiohttp.{node.attr}"
+        for name, line, names in imports(path):
+            assert not (name.startswith("aiohttp") and CLIENT_SIDE & set(names)), f"{path}:{line}"
+            assert name != "aiohttp.client", f"{path}:{line}"
+
+
+def test_across_rooms_imports_are_absolute() -> None:
+    for _, path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level <= 1, f"{path}:{node.lineno}: a relative import that leaves its room"
+
+
+@pytest.mark.parametrize("command", ["--help", "version"])
+def test_a_short_command_does_not_load_the_daemon(command: str) -> None:
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['redeo', {command!r}]\n"
+        "try:\n    runpy.run_module('proxy', run_name='__main__')\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'aiohttp', 'cryptography', 'prometheus_client', 'watchfiles', 'uvloop', 'ruamel'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
