@@ -12,12 +12,14 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from config.errors import ConfigError, FileFault
+from config.errors import ConfigError, FileFault, shown
 
 MAX_BYTES: Final = 64 * 1024
 _MAX_DEPTH: Final = 32
 _INT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
+_FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)\.[0-9]+")
+# Numbers of YAML 1.2 that are not written in one of the two ways above.
+_NUMBER: Final = re.compile(r"[-+]?(0o[0-7]+|(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?)")
 _SURPRISES: Final = frozenset({"yes", "no", "on", "off", "y", "n"})
 
 
@@ -43,7 +45,7 @@ def parse(text: bytes, name: str) -> Node | None:
     except UnicodeDecodeError:
         raise ConfigError([FileFault(name, 1, "not UTF-8 text")]) from None
     except yaml.YAMLError as exc:
-        raise ConfigError([_syntax(exc, name)]) from None
+        raise ConfigError([_syntax(exc, text, name)]) from None
     if root is None:
         return None
     node = _convert(root, name, 1, faults)
@@ -59,6 +61,8 @@ def _refuse_references(text: str, name: str) -> None:
         line = event.start_mark.line + 1 if event.start_mark is not None else 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise ConfigError([FileFault(name, line, "anchors and aliases are not taken; write the value out")])
+        if getattr(event, "tag", None) is not None:
+            raise ConfigError([FileFault(name, line, "tags (words after `!`) are not taken; put the value in quotes")])
         if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
             depth += 1
         elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
@@ -67,7 +71,9 @@ def _refuse_references(text: str, name: str) -> None:
             raise ConfigError([FileFault(name, line, f"nested more than {_MAX_DEPTH} deep")])
 
 
-def _syntax(exc: yaml.YAMLError, name: str) -> FileFault:
+def _syntax(exc: yaml.YAMLError, text: bytes, name: str) -> FileFault:
+    if isinstance(exc, yaml.reader.ReaderError):
+        return FileFault(name, text[: exc.position].count(b"\n") + 1, f"not YAML: {exc.reason}")
     mark = getattr(exc, "problem_mark", None)
     problem = getattr(exc, "problem", None) or "not YAML"
     return FileFault(name, mark.line + 1 if mark is not None else 1, f"not YAML: {problem}")
@@ -86,29 +92,28 @@ def _convert(node: yaml.Node, name: str, depth: int, faults: list[FileFault]) ->
         if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
             faults.append(FileFault(name, at, "keys must be plain text (merge keys are not taken)"))
         elif key.value in found:
-            faults.append(
-                FileFault(name, at, f"`{key.value[:64]}` stands twice; the first is in line {found[key.value][0]}")
-            )
+            first = found[key.value][0]
+            faults.append(FileFault(name, at, f"`{shown(key.value)}` stands twice; the first is in line {first}"))
         else:
+            if not isinstance(_scalar(key, name, faults), str):
+                faults.append(FileFault(name, at, "this key is not read as text by every program; put it in quotes"))
             found[key.value] = (at, _convert(value, name, depth + 1, faults))
     return Node(found, line)
 
 
 def _scalar(node: yaml.ScalarNode, name: str, faults: list[FileFault]) -> Any:
     text, line = str(node.value), node.start_mark.line + 1
-    if not node.tag.startswith("tag:yaml.org,2002:"):
-        faults.append(FileFault(name, line, f"the tag {node.tag[:40]} is not taken"))
-        return None
     if node.style:  # quoted or block: text, whatever it looks like
         return text
     if text in ("", "~", "null"):
         return None
     if text in ("true", "false"):
         return text == "true"
-    if _INT.fullmatch(text):
-        return int(text) if len(text) < 20 else text
+    if _INT.fullmatch(text) and len(text) < 20:
+        return int(text)
     if _FLOAT.fullmatch(text):
         return float(text)
-    if text.lower() in _SURPRISES or node.tag != "tag:yaml.org,2002:str":
-        faults.append(FileFault(name, line, f"`{text[:40]}` reads differently to different programs; put it in quotes"))
+    if text.lower() in _SURPRISES or node.tag != "tag:yaml.org,2002:str" or _NUMBER.fullmatch(text):
+        what = f"`{text}`" if len(text) < 8 else "this value"  # which could be a key
+        faults.append(FileFault(name, line, f"{what} reads differently to different programs; put it in quotes"))
     return text

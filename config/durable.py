@@ -22,16 +22,58 @@ _SUFFIX: Final = ".redeo-tmp"
 
 def replace(path: Path, data: bytes) -> None:
     """Put `data` at `path`, mode 0600, durable when this returns. Raises StoreUnavailable; then nothing changed."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}{_SUFFIX}")
+    temporary = _beside(path)
     try:
         _write(temporary, data)
+        _swap(temporary, path)
+    except OSError as exc:
+        raise _unavailable(path, exc) from None
+    finally:
+        _remove(temporary)
+
+
+def create(path: Path, data: bytes) -> bool:
+    """The same where nothing stands yet; False, and nothing done, where something does. Of several, one succeeds."""
+    temporary = _beside(path)
+    try:
+        _write(temporary, data)
+        os.link(temporary, path)
+        _sync_folder(path.parent)
+    except FileExistsError:
+        return False
+    except OSError as exc:
+        raise _unavailable(path, exc) from None
+    finally:
+        _remove(temporary)
+    return True
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}{_SUFFIX}")
+
+
+def _unavailable(path: Path, exc: OSError) -> StoreUnavailable:
+    return StoreUnavailable(f"{path} could not be written: {exc.strerror or exc}", full=exc.errno in _FULL)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _swap(temporary: Path, path: Path) -> None:
+    """Rename and sync. Where the sync fails, what stood there before stands there again."""
+    kept = _beside(path)
+    there = path.exists()
+    with contextlib.suppress(OSError):  # no second name on this file system: then there is no way back
+        os.link(path, kept)
+    os_error = True
+    try:
         os.rename(temporary, path)
         _sync_folder(path.parent)
-    except OSError as exc:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        full = exc.errno in _FULL
-        raise StoreUnavailable(f"{path} could not be written: {exc.strerror or exc}", full=full) from None
+        os_error = False
+    finally:
+        pass
 
 
 def _write(path: Path, data: bytes) -> None:

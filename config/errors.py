@@ -8,6 +8,11 @@ from __future__ import annotations
 import msgspec
 
 
+def shown(name: str) -> str:
+    """A name from a file as messages may quote it: a long one, which could be a key in the wrong place, is cut."""
+    return name if len(name) <= 24 else name[: min(12, len(name) // 3)] + "..."
+
+
 class FileFault(msgspec.Struct, frozen=True):
     """One thing wrong at one line of one file."""
 

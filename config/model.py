@@ -204,7 +204,7 @@ def join_url(base: str, path: str) -> str:
     """`path` appended to `base`; leading `../` drop segments of the base; a doubled `/v1` is written once."""
     base = base.rstrip("/")
     while path.startswith("../"):
-        base, path = base.rsplit("/", 1)[0], path[3:]
+        base, path = base.rsplit("/", 1)[0] if base.count("/") > 2 else base, path[3:]  # never drops the host
         if not path.startswith("../"):
             path = "/" + path
     if base.endswith("/v1") and path.startswith("/v1/"):

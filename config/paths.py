@@ -84,16 +84,24 @@ def read_secure(path: Path, limit: int = 1 << 20) -> bytes | None:
     except OSError as exc:
         what = "it is a symbolic link" if path.is_symlink() else exc.strerror
         raise UnsafeState(f"{path}: cannot be read: {what}") from None
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise UnsafeState(f"{path}: must be a plain file")
-        _check_owner(path, status)
-        if status.st_mode & 0o077:
-            raise UnsafeState(f"{path}: others can read it (mode {status.st_mode & 0o777:04o}); run: chmod 600 {path}")
-        if status.st_size > limit:
-            raise UnsafeState(f"{path}: larger than {limit} bytes")
-        return file.read()
+    try:
+        _check_file(path, os.fstat(handle), limit)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(limit)
+    except OSError as exc:
+        raise UnsafeState(f"{path}: cannot be read: {exc.strerror}") from None
+    finally:
+        os.close(handle)
+
+
+def _check_file(path: Path, status: os.stat_result, limit: int) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UnsafeState(f"{path}: must be a plain file")
+    _check_owner(path, status)
+    if status.st_mode & 0o077:
+        raise UnsafeState(f"{path}: others can read it (mode {status.st_mode & 0o777:04o}); run: chmod 600 {path}")
+    if status.st_size > limit:
+        raise UnsafeState(f"{path}: larger than {limit} bytes")
 
 
 def _check_owner(path: Path, status: os.stat_result) -> None:

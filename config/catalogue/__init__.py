@@ -1,6 +1,8 @@
 """The catalogue of providers: rows of data and what redeo.yaml changes of them or adds, as ProviderSpec.
 
-Owns the form of a row. The facts stand in providers.yaml, each from the provider's own documentation.
+Owns the form of a row (docs/add-a-provider.md). The facts stand in providers.yaml, each from the provider's own
+documentation. What users may write under `providers:` is checked by `config.schema`; where one request goes is for
+`proxy.routing`. Importing this reads nothing; `load` does, once.
 """
 
 from __future__ import annotations
@@ -11,13 +13,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-import yaml
 from msgspec.structs import replace
 
 from config.errors import InvalidField
 from config.model import Auth, AuthScheme, Credential, Operation, ProviderSpec, Quirks, Route, StreamUsage
 
 _BEARER: Final = Auth(AuthScheme.BEARER)
+# What a provider of the user's own serves: the paths of the dialect's inventor.
 _DIALECTS: Final[Mapping[str, Mapping[Operation, str]]] = {
     "openai": {
         Operation.CHAT: "/chat/completions",
@@ -43,7 +45,9 @@ _DIALECTS: Final[Mapping[str, Mapping[Operation, str]]] = {
 @cache
 def load() -> Mapping[str, ProviderSpec]:
     """The rows that come with the daemon, by id."""
-    text = Path(__file__).with_name("providers.yaml").read_text(encoding="utf-8")
+    import yaml
+
+    text = Path(__file__).with_name("providers.yaml").read_bytes()
     rows: dict[str, dict[str, Any]] = yaml.load(text, Loader=yaml.CSafeLoader)
     return MappingProxyType({ident: _row(ident, row) for ident, row in sorted(rows.items())})
 
@@ -59,11 +63,11 @@ def _row(ident: str, row: Mapping[str, Any]) -> ProviderSpec:
         endpoint_hint=row.get("endpoint_hint", ""),
         dialect=row["dialect"],
         auth=_auth(row["auth"]),
-        speaks=_speaks(row.get("speaks") or {}),
-        default_model=row.get("default_model"),
-        models=tuple(row.get("models") or ()),
+        speaks=_speaks(row["speaks"]),
+        default_model=row["default_model"],
+        models=tuple(row["models"]),
         headers=MappingProxyType(dict(row.get("headers") or {})),
-        env=tuple(row.get("env") or ()),
+        env=tuple(row["env"]),
         quirks=_quirks(row.get("quirks") or {}),
         docs=tuple(row["docs"]),
         unsupported=row.get("unsupported"),
@@ -81,13 +85,13 @@ def _speaks(entries: Mapping[str, Any]) -> Mapping[Operation, Route]:
         if isinstance(value, str):
             found[Operation(name)] = Route(value)
         else:
-            found[Operation(name)] = Route(value["path"], _auth(value["auth"]) if "auth" in value else None)
+            found[Operation(name)] = Route(value["path"], _auth(value["auth"]))
     return MappingProxyType(found)
 
 
 def _quirks(entries: Mapping[str, Any]) -> Quirks:
     return Quirks(
-        stream_usage=StreamUsage(entries.get("stream_usage", "asked")),
+        stream_usage=StreamUsage(entries.get("stream_usage", StreamUsage.ASKED)),
         any_model=entries.get("any_model", False),
         model_prefix=entries.get("model_prefix", ""),
     )
@@ -104,6 +108,7 @@ def merge(
 
 
 def _blank(ident: str, entry: Mapping[str, object]) -> ProviderSpec:
+    """A provider of which nothing is known but its id."""
     if "base_url" not in entry:
         raise InvalidField(
             f"providers.{ident}", "missing_field", f"`{ident}` is not in the catalogue: needs a `base_url`"
@@ -129,34 +134,42 @@ def _blank(ident: str, entry: Mapping[str, object]) -> ProviderSpec:
 
 
 def _changed(spec: ProviderSpec, entry: Mapping[str, Any]) -> ProviderSpec:
+    dialect = entry.get("dialect", spec.dialect or "openai")
+    if dialect != spec.dialect:
+        spec = _speaking(spec, dialect)
     new: dict[str, Any] = {"from_file": True}
     for name in ("label", "default_model", "supports_endpoint"):
         if name in entry:
             new[name] = entry[name]
     if "base_url" in entry:
         new["base_url"] = str(entry["base_url"]).rstrip("/")
-        new["unsupported"] = None
+        new["unsupported"] = None  # whoever names an address knows what answers there
     if "credential" in entry:
         new["credential"] = Credential(entry["credential"])
     if "models" in entry:
-        new["models"] = tuple(entry["models"])
-        new["default_model"] = entry.get("default_model", spec.default_model or next(iter(new["models"]), None))
+        new |= _models(spec, entry)
     if "headers" in entry:
         new["headers"] = MappingProxyType({**spec.headers, **entry["headers"]})
     if "stream_usage" in entry:
         new["quirks"] = replace(spec.quirks, stream_usage=StreamUsage(entry["stream_usage"]))
-    dialect = entry.get("dialect", spec.dialect or "openai")
-    if dialect != spec.dialect:
-        new |= _dialect(dialect)
     if "auth" in entry:
-        new["auth"] = _auth(entry["auth"])
+        # It holds for every operation: what stands in front of a provider asks for one thing.
+        routes = {operation: Route(route.path) for operation, route in spec.speaks.items()}
+        new |= {"auth": _auth(entry["auth"]), "speaks": MappingProxyType(routes)}
     return replace(spec, **new)
 
 
-def _dialect(name: str) -> dict[str, Any]:
-    """What speaking a dialect means where nothing else is said."""
-    plain = {"dialect": name, "speaks": MappingProxyType({op: Route(path) for op, path in _DIALECTS[name].items()})}
-    if name == "anthropic":
+def _models(spec: ProviderSpec, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A list of the user's own, with a default that is in it unless another is named."""
+    models = tuple(entry["models"])
+    kept = spec.default_model if spec.default_model in models else next(iter(models), None)
+    return {"models": models, "default_model": entry.get("default_model", kept)}
+
+
+def _speaking(spec: ProviderSpec, dialect: str) -> ProviderSpec:
+    """The provider with another dialect, as its inventor speaks it."""
+    speaks = MappingProxyType({op: Route(path) for op, path in _DIALECTS[dialect].items()})
+    if dialect == "anthropic":
         headers = MappingProxyType({"anthropic-version": "2023-06-01"})
-        return plain | {"auth": Auth(AuthScheme.HEADER, "x-api-key"), "headers": headers}
-    return plain | {"auth": _BEARER}
+        return replace(spec, dialect=dialect, speaks=speaks, auth=Auth(AuthScheme.HEADER, "x-api-key"), headers=headers)
+    return replace(spec, dialect=dialect, speaks=speaks, auth=_BEARER, headers=MappingProxyType({}))

@@ -36,6 +36,7 @@ _ANTHROPIC_TYPES: Final = {
     529: "overloaded_error",
 }
 DONE: Final = b"data: [DONE]\n\n"
+MESSAGE_STOP: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 
 
 def error_type(status: int) -> str:
@@ -93,8 +94,11 @@ def error_frame(
         return frame(encode(body))
     event = {"type": "error", "code": code, "message": message, "param": None, "sequence_number": sequence}
     out = frame(encode(event), "error")
-    if response is not None:
-        failed = {**response, "status": "failed", "error": {"code": code, "message": message}}
-        closing = {"type": "response.failed", "response": failed, "sequence_number": sequence + 1}
-        out += frame(encode(closing), "response.failed")
-    return out
+    return out if response is None else out + failed_frame(response, message, code, sequence + 1)
+
+
+def failed_frame(response: dict[str, Any], message: str, code: str, sequence: int) -> bytes:
+    """The `response.failed` that ends a broken Responses stream; without it the SDKs do not raise."""
+    failed = {**response, "status": "failed", "error": {"code": code, "message": message}}
+    closing = {"type": "response.failed", "response": failed, "sequence_number": sequence}
+    return frame(encode(closing), "response.failed")

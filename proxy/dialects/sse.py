@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
-_END: Final = re.compile(rb"\n\n|\n\r\n|\r\r")
+_END: Final = re.compile(rb"\n\n|\n\r\n|\r\r|\n\r(?=[^\n])")
 _LINE: Final = re.compile(rb"\r\n|\n|\r")
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -64,6 +64,13 @@ def event_data(event: bytes) -> bytes:
         return event[6:-2]
     lines = [line for line in _LINE.split(event.removeprefix(_BOM)) if line.startswith(b"data:")]
     return b"\n".join(line[6:] if line[5:6] == b" " else line[5:] for line in lines)
+
+
+def ended(rest: bytes) -> bytes | None:
+    """The last event of a stream, given the empty line that it lacks; None where its last line is cut short."""
+    if not rest.endswith((b"\n", b"\r")) or not event_data(rest):
+        return None
+    return rest + (b"\r" if rest.endswith(b"\r") else b"\n")
 
 
 def is_comment(event: bytes) -> bool:

@@ -30,6 +30,12 @@ _MAX_HELD_BYTES: Final = 1024 * 1024
 _PING_LIFE: Final = 300.0  # seconds for which pings alone keep a stream alive
 _TAIL_SECONDS: Final = 1.0  # for what a provider says behind its terminator
 
+_TERMINATORS: Final = {
+    Operation.CHAT: envelope.DONE,
+    Operation.COMPLETIONS: envelope.DONE,
+    Operation.MESSAGES: envelope.MESSAGE_STOP,
+}
+
 ClassifyError = Callable[[Mapping[str, Any]], Fault]
 
 
@@ -137,10 +143,10 @@ class Relay(msgspec.Struct):
             with Watchdog() as dog:
                 await pump.run(dog)
         except (UpstreamError, ClockExpired) as exc:
-            pump.fault = None if scanner.complete else self._fault_of(exc)
+            pump.fault = pump.fault or (None if scanner.complete else self._fault_of(exc))
         except (MalformedEvent, sse.EventTooLarge) as exc:
             kind = FaultKind.TOO_LARGE if isinstance(exc, sse.EventTooLarge) else FaultKind.BAD_UPSTREAM
-            pump.fault = None if scanner.complete else self._bad(f"it sent {exc}", kind)
+            pump.fault = pump.fault or (None if scanner.complete else self._bad(f"it sent {exc}", kind))
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not (self.interrupt.requested and self._outcome.committed and task is not None):
@@ -172,6 +178,7 @@ class _Pump:
         self._splitter = sse.EventSplitter()
         self._over = False  # the terminator or an error is out: nothing more may follow
         self._done_sent = False
+        self._done_at = 0.0
         self._progress_at = relay.now()
 
     async def run(self, dog: Watchdog) -> None:
@@ -185,15 +192,15 @@ class _Pump:
                 if self._over:
                     return
             self._rearm(dog)
-        rest = self._splitter.rest()
-        if rest.endswith((b"\n", b"\r")) and rest.strip():
-            await self._take(rest)  # a last event without its empty line
+        last = sse.ended(self._splitter.rest())
+        if last is not None:
+            await self._take(last)
 
     def _rearm(self, dog: Watchdog) -> None:
         relay = self.relay
-        if self.scanner.complete:
-            dog.arm(FaultKind.STALL, _TAIL_SECONDS if self._done_sent else relay.timeouts.idle)
-        elif relay._outcome.committed:
+        if self._done_sent:
+            dog.arm(FaultKind.STALL, max(0.0, self._done_at + _TAIL_SECONDS - relay.now()))
+        elif relay._outcome.committed or self.scanner.complete:
             left = self._progress_at + _PING_LIFE - relay.now()
             dog.arm(FaultKind.STALL, max(0.0, min(relay.timeouts.idle, left)))
         else:
@@ -204,6 +211,11 @@ class _Pump:
         if self._done_sent and self.relay.call.form is Form.OPENAI:
             return  # nothing counts behind `[DONE]`, and a second one is not passed on
         progress = self.scanner.see(event)
+        if self._done_sent and self.scanner.complete:
+            return  # behind the other terminators only a further answer counts
+        self._done_sent = False
+        if self.fault is not None and progress is not Progress.ERROR:
+            return
         outcome = self.relay._outcome
         match progress:
             case Progress.HIDDEN:
@@ -219,7 +231,8 @@ class _Pump:
         if not outcome.committed:
             await self._commit()
         await self.relay.reply.write(event)
-        self._done_sent = self._done_sent or progress is Progress.TERMINAL
+        if progress is Progress.TERMINAL:
+            self._done_sent, self._done_at = True, self._progress_at
 
     async def _hold(self, event: bytes) -> None:
         self._held.append(event)
@@ -238,7 +251,7 @@ class _Pump:
 
     async def _error(self, event: bytes) -> None:
         """An error the provider said: before the commit point it is ours to act on, after it the client's."""
-        self.fault = self.relay.classify(self.scanner.error or {})
+        self.fault = self.fault or self.relay.classify(self.scanner.error or {})
         if not self.relay._outcome.committed and self.fault.falls_back:
             self._over = True
             return
@@ -259,16 +272,23 @@ class _Pump:
             if self.fault is not None:
                 return outcome
             await self._commit()  # a whole answer without any content
-        if self.fault is None:
-            if self.relay.call.form is Form.OPENAI and not self._done_sent and self._ends_with_done():
-                await self.relay.reply.write(envelope.DONE)
-        elif self.scanner.error is None:
-            await self.relay.reply.write(self._error_frame(self.fault))
+        closing = self._closing()
+        if closing:
+            await self.relay.reply.write(closing)
         await self.relay.reply.end()
         return outcome
 
-    def _ends_with_done(self) -> bool:
-        return self.relay.call.operation in (Operation.CHAT, Operation.COMPLETIONS)
+    def _closing(self) -> bytes:
+        """What the provider left unsaid: the terminator of a whole answer, or the error of a broken one."""
+        operation = self.relay.call.operation
+        if self.fault is None:
+            return b"" if self._done_sent else _TERMINATORS.get(operation, b"")
+        if self.scanner.error is None:
+            return self._error_frame(self.fault)
+        if operation is not Operation.RESPONSES or self._over or not self.scanner.begun:
+            return b""
+        code = self.fault.code or "upstream_stream_interrupted"
+        return envelope.failed_frame(dict(self.scanner.begun), self.fault.public, code, self.scanner.sequence)
 
     def _error_frame(self, fault: Fault) -> bytes:
         status, code = {

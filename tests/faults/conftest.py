@@ -13,7 +13,7 @@ from tests.support.upstream import Upstream
 
 @pytest.fixture
 async def bench(redeo: Any, provider: Any) -> AsyncIterator[Any]:
-    """`await bench(script or Upstream or base URL, ..., speech=CHAT)`: connected as alpha, beta, gamma in that order."""
+    """`await bench(script or Upstream or base URL, ..., speech=CHAT)`: connected as alpha, beta, gamma."""
     started: list[Bench] = []
 
     async def start(*places: Any, speech: Speech = CHAT, **settings: Any) -> Bench:

@@ -162,7 +162,9 @@ async def test_tls_spoken_to_a_server_without_it(bench: Any) -> None:
 
 @STREAMED
 @pytest.mark.parametrize("reset", [True, False], ids=["rst", "fin"])
-async def test_a_connection_closed_instead_of_an_answer(bench: Any, speech: Speech, reset: bool, streamed: bool) -> None:
+async def test_a_connection_closed_instead_of_an_answer(
+    bench: Any, speech: Speech, reset: bool, streamed: bool
+) -> None:
     b = await bench(drop(reset=reset), speech.good(), speech=speech)
     await served_by_the_second(b, streamed, "interrupted")
     assert len(b.p.requests) == 1
@@ -190,9 +192,7 @@ async def test_what_leaves_something_behind_falls_back_when_nothing_was_sent(
 
 
 @STREAMED
-async def test_no_answer_at_all_ends_at_the_clock_of_the_first_byte(
-    bench: Any, speech: Speech, streamed: bool
-) -> None:
+async def test_no_answer_at_all_ends_at_the_clock_of_the_first_byte(bench: Any, speech: Speech, streamed: bool) -> None:
     b = await bench(hang(), speech.good(), speech=speech)
     begun = time.monotonic()
     await served_by_the_second(b, streamed, "timeout")

@@ -1,127 +1,174 @@
-"""Edits of a JSON body touch one value and nothing else, whatever stands around it."""
+"""Edits of a request body change what they name at the top level, and not one byte besides."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from proxy.dialects import multipart, splice
+from proxy.dialects.splice import BadBody, append_field, peek, with_model, with_usage_asked
 
-NAMES = st.sampled_from(["model", "mode1", "stream", "model\\", "a", "", "stream_options", '"model"', "modél"])
-TEXTS = st.one_of(st.text(max_size=20), st.sampled_from(["model", '"model":"x"', '\\"model\\"', "\ud83d", "{", "}]"]))
-SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), TEXTS)
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(NAMES, inner, max_size=4)),
-    max_leaves=12,
+SPACE = st.sampled_from(["", "", " ", "\n\t", "  \r\n"])
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+MODELS = NAMES | st.sampled_from(["gpt-5", "anthropic/claude-sonnet-4-5", '"model"', "a\\b", "ü\u2028", "\U0001f600"])
+KEYS = st.sampled_from(["model", "stream", "stream_options", "messages", "mod\u00e9l", '"model"', "x", ""])
+TRAPS = st.sampled_from(['"model":', '{"model":"x"}', '","model":"no', "model", "\\", '\\"model\\":'])
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=8) | TRAPS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=6,
 )
-SPACES = st.sampled_from(["", " ", "\n", "\t ", " \r\n"])
-MODELS = st.one_of(st.sampled_from(["gpt-4o", "a/b", 'q"uo\\te', "model"]), st.text(min_size=1, max_size=12))
 
 
-def written(value: Any, draw: Any) -> str:
-    """JSON text with white space and escapes as a client may write them."""
-    space = draw(SPACES)
+def spelt(draw: st.DrawFn, text: str) -> str:
+    """A JSON string, its characters as they are or escaped."""
+    return json.dumps(text, ensure_ascii=draw(st.booleans()))
+
+
+def written(draw: st.DrawFn, value: Any) -> str:
+    """A value as JSON, with white space and escapes as somebody might have written them."""
+    space = lambda: draw(SPACE)  # noqa: E731 - a word for what stands on every line below
     if isinstance(value, dict):
-        pairs = [f"{space}{json.dumps(k)}{draw(SPACES)}:{draw(SPACES)}{written(v, draw)}" for k, v in value.items()]
-        return "{" + ",".join(pairs) + space + "}"
+        items = [f"{space()}{spelt(draw, k)}{space()}:{space()}{written(draw, v)}{space()}" for k, v in value.items()]
+        return "{" + (",".join(items) or space()) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(f"{space}{written(v, draw)}" for v in value) + "]"
-    return json.dumps(value, ensure_ascii=draw(st.booleans()) or has_surrogate(value))
-
-
-def has_surrogate(value: Any) -> bool:
-    return isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value)
+        return "[" + ",".join(f"{space()}{written(draw, v)}{space()}" for v in value) + "]"
+    return spelt(draw, value) if isinstance(value, str) else json.dumps(value)
 
 
 @st.composite
-def bodies(draw: Any) -> tuple[dict[str, Any], bytes]:
-    """A request with a model somewhere among its fields, and a way to write it."""
-    fields = draw(st.dictionaries(NAMES.filter(lambda n: n not in ("model", "stream")), VALUES, max_size=5))
-    items = list(fields.items())
-    items.insert(draw(st.integers(0, len(items))), ("model", draw(MODELS.filter(lambda m: not has_surrogate(m)))))
-    body = dict(items)
-    text = written(body, draw)
-    return body, (draw(SPACES) + text + draw(SPACES)).encode("utf-8", "surrogatepass")
-
-
-@given(bodies(), MODELS.filter(lambda m: not has_surrogate(m)))
-def test_the_model_is_replaced_and_nothing_else(case: tuple[dict[str, Any], bytes], model: str) -> None:
-    body, text = case
-    head = splice.peek(text)
-    assert head.model == body["model"]
-    assert head.fields == frozenset(body)
-    out = splice.with_model(text, model)
-    at = splice.positions(text, "model")
-    assert len(at) == 1
-    assert out.startswith(text[: at[0]])
-    rest = len(text) - at[0]
-    common = next((n for n in range(1, rest + 1) if text[-n:] != out[-n:]), rest)
-    assert common > 1, "what stands behind the value stays"
-    assert json.loads(out) == {**body, "model": model}
-    assert list(json.loads(out)) == list(body)
-
-
-@given(bodies())
-def test_asking_for_usage_adds_one_field_at_the_end(case: tuple[dict[str, Any], bytes]) -> None:
-    body, text = case
-    out = splice.with_usage_asked(text)
-    asked = json.loads(out)["stream_options"]
-    assert asked["include_usage"] is True
-    left = {k: v for k, v in json.loads(out).items() if k != "stream_options"}
-    assert left == {k: v for k, v in body.items() if k != "stream_options"}
-    if "stream_options" not in body:
-        end = text.rstrip(b" \r\n\t")
-        assert out.startswith(end[:-1].rstrip(b" \r\n\t"))
+def bodies(draw: st.DrawFn, *, model: bool = True) -> tuple[bytes, bytes, bytes]:
+    """A body in three parts: up to the value of its model, that value, and the rest."""
+    before, after = (draw(st.dictionaries(KEYS.filter(lambda k: k != "model"), VALUES, max_size=3)) for _ in range(2))
+    for key in before.keys() & after.keys():
+        del after[key]
+    head, tail = written(draw, before)[:-1], written(draw, after)[1:]
+    lead, trail = draw(SPACE), draw(SPACE)
+    if not model:
+        return f"{lead}{written(draw, before)}{trail}".encode(), b"", b""
+    name = spelt(draw, draw(MODELS))
+    start = f'{lead}{head}{"," if before else ""}{draw(SPACE)}"model"{draw(SPACE)}:{draw(SPACE)}'
+    rest = f"{draw(SPACE)}{',' if after else ''}{tail}{trail}"
+    return start.encode(), name.encode(), rest.encode()
 
 
 @given(bodies(), MODELS)
-def test_two_models_are_refused_wherever_they_stand(case: tuple[dict[str, Any], bytes], model: str) -> None:
-    _, text = case
-    end = text.rstrip(b" \r\n\t")
-    twice = end[:-1] + b',"model":' + json.dumps(model).encode() + b"}"
-    with pytest.raises(splice.BadBody) as caught:
-        splice.peek(twice)
-    assert caught.value.code == "duplicate_model"
+def test_exactly_the_model_changes(body: tuple[bytes, bytes, bytes], model: str) -> None:
+    before, old, after = body
+    out = with_model(before + old + after, model)
+    assert out.startswith(before)
+    assert out.endswith(after)
+    value = out[len(before) : len(out) - len(after)]
+    assert json.loads(value) == model
 
 
-def test_a_key_spelt_with_escapes_is_replaced_too() -> None:
-    out = splice.with_model(b'{"a": 1, "mod\\u0065l": "x"}', "y")
-    assert json.loads(out) == {"a": 1, "model": "y"}
+@given(bodies())
+def test_the_head_is_what_a_full_reader_sees(body: tuple[bytes, bytes, bytes]) -> None:
+    whole = b"".join(body)
+    value = json.loads(whole)
+    head = peek(whole)
+    options = value.get("stream_options")
+    asked = options.get("include_usage") if isinstance(options, dict) else None
+    assert head.model == value["model"]
+    assert head.stream is (value.get("stream") is True)
+    assert head.include_usage == (asked if isinstance(asked, bool) else None)
+    assert head.fields == value.keys()
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_are_a_head_or_a_bad_body(text: bytes) -> None:
-    with contextlib.suppress(splice.BadBody):
-        assert isinstance(splice.peek(text), splice.Head)
+@given(bodies(), MODELS)
+def test_there_and_back_is_the_same_body(body: tuple[bytes, bytes, bytes], model: str) -> None:
+    before, old, after = body
+    canonical = json.dumps(json.loads(old), ensure_ascii=False, separators=(",", ":")).encode()
+    start = before + canonical + after
+    assert with_model(with_model(start, model), json.loads(old)) in (start, start.replace(canonical, old, 1)) or (
+        json.loads(with_model(with_model(start, model), json.loads(old))) == json.loads(start)
+    )
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from(["file", "prompt", "n"]), st.binary(max_size=40)), max_size=4),
-    st.text("abc-/.", min_size=1, max_size=12),
-    st.text("xyz-/", min_size=1, max_size=12),
-    st.integers(0, 4),
-)
-def test_a_forms_model_is_replaced_and_nothing_else(
-    parts: list[tuple[str, bytes]], old: str, new: str, place: int
-) -> None:
-    mark = "X-boundary-7"
-    parts = [(name, data.replace(mark.encode(), b"")) for name, data in parts]
-    place = min(place, len(parts))
+@given(bodies(), MODELS, st.integers(0, 2**32))
+def test_two_models_are_refused(body: tuple[bytes, bytes, bytes], model: str, seed: int) -> None:
+    before, old, after = body
+    second = f'"model":{json.dumps(model)}'.encode()
+    twice = (
+        before
+        + old
+        + (b"," + second + after if seed % 2 else after.rstrip()[:-1].rstrip(b" \r\n\t") + b"," + second + b"}")
+    )
+    with pytest.raises(BadBody) as found:
+        peek(twice)
+    assert found.value.code == "duplicate_model"
 
-    def form(model: str) -> bytes:
-        every = [*parts[:place], ("model", model.encode()), *parts[place:]]
-        head = b"".join(
-            f'--{mark}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode() + data + b"\r\n"
-            for name, data in every
-        )
-        return head + f"--{mark}--\r\n".encode()
 
-    kind = f"multipart/form-data; boundary={mark}"
-    assert multipart.peek(form(old), kind).model == old
-    assert multipart.with_model(form(old), kind, new) == form(new)
+@given(bodies(), MODELS)
+@example((b'{"mod\\u0065l": ', b'"a"', b', "model2": "model"}'), "b")
+def test_a_key_spelt_with_escapes_is_found_too(body: tuple[bytes, bytes, bytes], model: str) -> None:
+    before, old, after = body
+    at = before.rfind(b'"model"')
+    escaped = before[:at] + b'"mod\\u0065l"' + before[at + 7 :] if at >= 0 else before
+    whole = escaped + old + after
+    out = with_model(whole, model)
+    assert json.loads(out) == {**json.loads(whole), "model": model}
+    assert peek(out).model == model
+
+
+@given(bodies(model=False) | bodies())
+def test_usage_is_asked_for_and_nothing_else_changes(body: tuple[bytes, bytes, bytes]) -> None:
+    whole = b"".join(body)
+    value = json.loads(whole)
+    assume("stream_options" not in value)
+    out = with_usage_asked(whole)
+    assert json.loads(out) == {**value, "stream_options": {"include_usage": True}}
+    added = b'"stream_options":{"include_usage":true}'
+    assert out.count(added) == whole.count(added) + 1
+    at = out.rfind(added)
+    assert (out[:at] + out[at + len(added) :]) in (whole, whole[: at - 1] + b"," + whole[at - 1 :])
+
+
+@given(bodies(), st.dictionaries(st.sampled_from(["include_usage", "include_obfuscation"]), st.booleans()) | VALUES)
+def test_other_stream_options_stay(body: tuple[bytes, bytes, bytes], options: Any) -> None:
+    value = json.loads(b"".join(body))
+    value["stream_options"] = options
+    out = json.loads(with_usage_asked(json.dumps(value).encode()))
+    kept = options if isinstance(options, dict) else {}
+    assert out == {**value, "stream_options": {**kept, "include_usage": True}}
+
+
+@given(bodies(model=False))
+def test_an_appended_field_is_the_last_one(body: tuple[bytes, bytes, bytes]) -> None:
+    whole = b"".join(body)
+    value = json.loads(whole)
+    out = append_field(whole, "added", [1])
+    assert json.loads(out) == {**value, "added": [1]}
+    assert list(json.loads(out))[-1] == "added"
+
+
+@given(st.binary(max_size=60) | VALUES.map(lambda v: json.dumps(v).encode()))
+def test_whatever_comes_is_read_or_refused_in_words(body: bytes) -> None:
+    said = refusal(body)
+    if said is None:
+        assert peek(body).fields == json.loads(body).keys()
+    else:
+        assert said.message
+        assert said.code in ("invalid_json", "invalid_model", "duplicate_model")
+
+
+def refusal(body: bytes) -> BadBody | None:
+    """Why a body is refused, if it is."""
+    try:
+        peek(body)
+    except BadBody as exc:
+        return exc
+    return None
+
+
+@pytest.mark.parametrize("cut", ["\\ud83d", "\\ude00", "\\ud83d\\ud83d"])
+def test_half_an_emoji_passes_as_it_came(cut: str) -> None:
+    """Agents that shorten text in the middle of an emoji send lone surrogates."""
+    body = f'{{"messages": [{{"content": "{cut}"}}], "model": "a", "stream": true}}'.encode()
+    assert peek(body).model == "a"
+    assert peek(body).stream
+    assert with_model(body, "b") == body.replace(b'"a"', b'"b"')
+    assert with_usage_asked(body) == body[:-1] + b',"stream_options":{"include_usage":true}}'

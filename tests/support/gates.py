@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import sys
@@ -20,6 +21,18 @@ def sources() -> Iterator[tuple[str, Path]]:
         for path in sorted((ROOT / package).rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
             yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports(path: Path) -> Iterator[tuple[str, int, list[str]]]:
+    """Module, line and names of every import in a file, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield name.name, node.lineno, []
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module, node.lineno, [name.name for name in node.names]
+        elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node):
+            yield from ((a.value, node.lineno, []) for a in node.args if isinstance(a, ast.Constant))
 
 
 def need(program: str) -> str:
