@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench soak fuzz clean
+.PHONY: run test check catalogue bench soak fuzz clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +28,12 @@ check: $(VENV)/installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2
+
+# What is made from config/catalogue/providers.yaml.
+catalogue: $(VENV)/installed
+	$(BIN)/python -m config.catalogue --json > providers.json.new
+	mv providers.json.new config/catalogue/providers.json
+	$(BIN)/python -m config.catalogue > docs/providers.md
 
 bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/startup.py

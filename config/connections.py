@@ -17,7 +17,7 @@ import msgspec
 
 from config import endpoints
 from config.document import Node, parse
-from config.errors import ConfigError, FileFault, InvalidField, SealError
+from config.errors import ConfigError, FileFault, InvalidField, SealError, shown
 from config.model import Connection, Credential, ProviderSpec, Secret
 from config.sealing import PREFIX, Keyring, binding
 
@@ -64,23 +64,28 @@ def _entries(
         return {}
     for key, (line, _) in node.value.items():
         if known is not None and key not in known:
-            faults.append(FileFault(name, line, f"unknown key `{key[:64]}` in {where}; allowed are {', '.join(known)}"))
+            faults.append(
+                FileFault(name, line, f"unknown key `{shown(key)}` in {where}; allowed are {', '.join(known)}")
+            )
     return {key: value for key, (_, value) in node.value.items()}
 
 
 def _record(provider: str, node: Node, name: str, faults: list[FileFault]) -> Record:
-    found = _entries(node, name, f"`{provider[:64]}`", _FIELDS, faults)
+    found = _entries(node, name, f"`{shown(provider)}`", _FIELDS, faults)
     values: dict[str, Any] = {key: value.value for key, value in found.items()}
 
     def fault(key: str, message: str) -> None:
         faults.append(FileFault(name, found[key].line if key in found else node.line, message))
 
+    priority, label = FIRST_PRIORITY, None
     try:
         priority = checked_priority(values.get("priority", FIRST_PRIORITY))
+    except InvalidField as exc:
+        fault("priority", exc.message)
+    try:
         label = None if values.get("label") is None else checked_label(values["label"])
     except InvalidField as exc:
-        fault(str(exc.param), exc.message)
-        priority, label = FIRST_PRIORITY, None
+        fault("label", exc.message)
     for key in ("api_key", "endpoint", "updated_at"):
         if values.get(key) is not None and not isinstance(values[key], str):
             fault(key, f"`{key}` must be a text; put it in quotes")
@@ -135,7 +140,7 @@ def resolve(
 ) -> tuple[Connection, ...]:
     """Connections in the order they are tried. Raises ConfigError for providers that nobody knows."""
     unknown = [
-        FileFault(name, r.line, f"unknown provider `{r.provider[:64]}`; `redeo providers catalog` lists them all")
+        FileFault(name, r.line, f"unknown provider `{shown(r.provider)}`; `redeo providers catalog` lists them all")
         for r in records
         if r.provider not in providers
     ]
@@ -197,6 +202,8 @@ def _referred(kind: str, name: str, env: Mapping[str, str]) -> str:
             return file.read(4096).decode("ascii", "replace").strip()
     except OSError as exc:
         raise LookupError(f"the file {name} cannot be read: {os.strerror(exc.errno or 0)}") from None
+    except ValueError:
+        raise LookupError("the name of the file cannot be one") from None
 
 
 def is_plain(record: Record) -> bool:
@@ -213,18 +220,43 @@ def edited(text: bytes, provider: str, values: Mapping[str, Any] | None) -> byte
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 1 << 16
-    document = yaml.load(text.decode("utf-8")) if text.strip() else None
-    document = document if document is not None else {}
+    decoded = text.decode("utf-8-sig")
+    document = yaml.load(decoded) if decoded.strip() else None
+    out = io.BytesIO()
+    if document is None:  # nothing but comments
+        document = {}
+        out.write(decoded.encode() if not decoded or decoded.endswith("\n") else f"{decoded}\n".encode())
     if document.get("connections") is None:
         document["connections"] = {}
     listed = document["connections"]
     if values is None:
+        if provider in listed and not listed.fa.flow_style():
+            return _without(decoded, document, provider)
         listed.pop(provider, None)
     else:
         if listed.get(provider) is None:
             listed[provider] = {}
+        entry = listed[provider]
         for key, value in values.items():
-            listed[provider][key] = DoubleQuotedScalarString(value) if isinstance(value, str) else value
-    out = io.BytesIO()
+            new = DoubleQuotedScalarString(value) if isinstance(value, str) else value
+            if key in entry or not hasattr(entry, "ca"):
+                entry[key] = new
+            else:  # not behind the last key: the comment there is about what follows
+                entry.insert(max(0, len(entry) - 1), key, new)
     yaml.dump(document, out)
     return out.getvalue()
+
+
+def _without(text: str, document: Any, provider: str) -> bytes:
+    """The lines without those of one entry; comments behind it, no deeper than its name, are about what follows."""
+    listed = document["connections"]
+    start, column = listed.lc.data[provider][:2]
+    lines = text.splitlines(keepends=True)
+    begins = [at[0] for mapping in (document, listed) for at in mapping.lc.data.values()]
+    end = min((line for line in begins if line > start), default=len(lines))
+    while end > start + 1:
+        last = lines[end - 1]
+        if last.strip() and not (last.lstrip().startswith("#") and len(last) - len(last.lstrip()) <= column):
+            break
+        end -= 1
+    return "".join(lines[:start] + lines[end:]).encode()

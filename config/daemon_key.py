@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from config.durable import replace
+from config.durable import create
 from config.errors import UnsafeState
 from config.paths import Paths, read_secure, secure_folder
 
@@ -18,13 +18,12 @@ def daemon_key(paths: Paths, env: Mapping[str, str], *, make: bool = True) -> st
         return _checked(given.strip(), "REDEO_API_KEY" if env.get("REDEO_API_KEY") else "the credential redeo.api-key")
     secure_folder(paths.state_dir)
     found = read_secure(paths.api_key)
-    if found is not None:
-        return _checked(found.decode("ascii", "replace").strip(), str(paths.api_key))
-    if not make:
+    if found is None and make:
+        create(paths.api_key, f"rd-{secrets.token_urlsafe(32)}\n".encode())
+        found = read_secure(paths.api_key)  # another process may have been the first
+    if found is None:
         raise UnsafeState(f"{paths.api_key}: there is no API key yet; `redeo serve` makes one at its first start")
-    key = "rd-" + secrets.token_urlsafe(32)
-    replace(paths.api_key, key.encode() + b"\n")
-    return key
+    return _checked(found.decode("ascii", "replace").strip(), str(paths.api_key))
 
 
 def _checked(key: str, source: str) -> str:

@@ -63,17 +63,22 @@ def _remove(path: Path) -> None:
 
 def _swap(temporary: Path, path: Path) -> None:
     """Rename and sync. Where the sync fails, what stood there before stands there again."""
-    kept = _beside(path)
-    there = path.exists()
-    with contextlib.suppress(OSError):  # no second name on this file system: then there is no way back
+    kept, there = _beside(path), True
+    try:
         os.link(path, kept)
-    os_error = True
+    except FileNotFoundError:
+        there = False
+    except OSError:  # no second names on this file system: then there is no way back
+        pass
     try:
         os.rename(temporary, path)
         _sync_folder(path.parent)
-        os_error = False
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.rename(kept, path) if there else path.unlink()
+        raise
     finally:
-        pass
+        _remove(kept)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -96,11 +101,15 @@ def _sync_folder(path: Path) -> None:
         os.close(handle)
 
 
+def stale(folder: Path) -> list[Path]:
+    """What writers that were killed have left behind, and what those at work have not finished."""
+    return list(folder.glob(f".*{_SUFFIX}"))
+
+
 def remove_stale(folder: Path) -> None:
     """Delete what writers that were killed have left behind. The caller holds the lock."""
-    for left in folder.glob(f".*{_SUFFIX}"):
-        with contextlib.suppress(OSError):
-            left.unlink()
+    for left in stale(folder):
+        _remove(left)
 
 
 @contextlib.contextmanager

@@ -17,12 +17,16 @@ from config.model import ProviderSpec
 _NAMES: Final = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
 _EC2_V6: Final = ip_network("fd00:ec2::/32")
 _SHARED: Final = ip_network("100.64.0.0/10")
+_HOST: Final = re.compile(r"[a-z0-9_.-]+")  # without %: what it stands for would be judged by nobody
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def origin(endpoint: str) -> str:
-    """`scheme://host[:port]` in lower case."""
-    parts = urlsplit(endpoint)
+    """`scheme://host[:port]` in lower case; of what is no URL, itself."""
+    try:
+        parts = urlsplit(endpoint)
+    except ValueError:
+        return endpoint.lower()
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 
@@ -32,8 +36,7 @@ def checked(endpoint: str, spec: ProviderSpec) -> str:
         raise InvalidField("endpoint", "endpoint_not_supported", f"{spec.id} takes no endpoint; its address is known")
     if len(endpoint) > 2048 or not re.fullmatch(r"[\x21-\x7e]+", endpoint) or "\\" in endpoint:
         raise _invalid("must be a URL of printable ASCII characters", spec)
-    parts = urlsplit(endpoint)
-    host = _host(parts, spec)
+    parts, host = _split(endpoint, spec)
     if parts.username is not None or parts.password is not None or "@" in parts.netloc:
         raise _invalid("must not hold a user name or a password", spec)
     if parts.query or parts.fragment or "?" in endpoint or "#" in endpoint:
@@ -44,14 +47,18 @@ def checked(endpoint: str, spec: ProviderSpec) -> str:
     return endpoint.rstrip("/")
 
 
-def _host(parts: SplitResult, spec: ProviderSpec) -> str:
+def _split(endpoint: str, spec: ProviderSpec) -> tuple[SplitResult, str]:
     try:
+        parts = urlsplit(endpoint)
         host, _ = parts.hostname, parts.port
     except ValueError:
         raise _invalid("has no valid host and port", spec) from None
     if not host:
         raise _invalid("must be a whole URL with a host", spec)
-    return host.rstrip(".").lower()
+    host = host.rstrip(".").lower()
+    if ":" not in host and not _HOST.fullmatch(host):
+        raise _invalid("has characters in its host that no host has", spec)
+    return parts, host
 
 
 def _judge(host: str, spec: ProviderSpec) -> bool:

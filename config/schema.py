@@ -157,8 +157,7 @@ def _origins(walk: _Walk, node: Node | None) -> tuple[str, ...]:
         return ()
     found = walk.texts(node, "allowed_origins")
     for item in found:
-        parts = urlsplit(item)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
+        if not _is_url(item) or urlsplit(item).path not in ("", "/") or urlsplit(item).fragment:
             walk.fault(node.line, f"`{item[:80]}` is no origin; one looks like http://localhost:3000")
     return found
 

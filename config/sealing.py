@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from config.daemon_key import credential
-from config.durable import replace
+from config.durable import create
 from config.errors import SealError, UnsafeState
 from config.paths import Paths, read_secure
 
@@ -85,13 +85,12 @@ def load_keyring(paths: Paths, env: Mapping[str, str], *, make: bool = True) -> 
         if text is not None:
             return Keyring(_parse(text, source), owned=False)
     found = read_secure(paths.master_key)
-    if found is not None:
-        return Keyring(_parse(found.decode("utf-8", "replace"), str(paths.master_key)), owned=True)
-    if not make:
+    if found is None and make:
+        create(paths.master_key, new_key().encode() + b"\n")
+        found = read_secure(paths.master_key)  # another process may have been the first
+    if found is None:
         return None
-    text = new_key()
-    replace(paths.master_key, text.encode() + b"\n")
-    return Keyring(_parse(text, str(paths.master_key)), owned=True)
+    return Keyring(_parse(found.decode("utf-8", "replace"), str(paths.master_key)), owned=True)
 
 
 def new_key() -> str:

