@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import Final, Protocol
+from urllib.parse import quote
 
 import msgspec
 
@@ -30,6 +31,8 @@ from proxy.routing import (
     resolve,
 )
 
+# What stands in a header as it is. A model's name comes from the client: `%`, blanks and all else are quoted.
+_PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 _CACHE: Final = 1024  # resolved names kept; cleared whenever the configuration or a model list changes
 
 
@@ -243,7 +246,7 @@ def _told(call: Call, exchange: Exchange, given: set[str]) -> list[tuple[str, st
     if exchange.attempts:
         last = exchange.attempts[-1]
         told.append(("x-redeo-provider", last.connection))
-        told.append(("x-redeo-model", last.model))
+        told.append(("x-redeo-model", quote(last.model, safe=_PLAIN, errors="replace")))
         told.append(("x-redeo-attempts", " ".join(attempt.label for attempt in exchange.attempts)))
     return told
 

@@ -227,3 +227,12 @@ async def test_metrics_add_up(redeo: Any, provider: Any) -> None:
     assert await server.metric("redeo_overhead_seconds_count") == 3
     text = await server.metrics()
     assert json.dumps("beta-model") not in text, "no model names as labels"
+
+
+async def test_a_hostile_model_name_cannot_write_headers(redeo: Any, provider: Any) -> None:
+    up = await provider(chat())
+    server = await redeo({"alpha": up})
+    got = await server.chat(model="alpha/m\r\nSet-Cookie: a=1\x00é")
+    assert got.status == 200
+    assert got.headers["x-redeo-model"] == "m%0D%0ASet-Cookie:%20a=1%00%C3%A9"
+    assert "set-cookie" not in got.headers
