@@ -45,6 +45,7 @@ from proxy.upstream.model_lists import ModelLists
 
 _FIRST_THINGS_FIRST: Final = 0.1  # seconds: until then the processor belongs to the first request
 _LINGER: Final = 0.25  # seconds that accepted connections have to say what they want when the daemon stops
+_SELF_TEST: Final = 5.0  # seconds
 _log = logging.getLogger("redeo.daemon")
 
 
@@ -297,7 +298,7 @@ async def _serve(
     _on_signals(daemon, stop)
     quick_start.started()
     announce()
-    dog = asyncio.create_task(_feed_watchdog())
+    dog = asyncio.create_task(_feed_watchdog(sockets[0]))
     await stop.wait()
     systemd.stopping("draining")
     dog.cancel()
@@ -331,9 +332,29 @@ def _on_signals(daemon: Daemon, stop: asyncio.Event) -> None:
     loop.add_signal_handler(signal.SIGHUP, start_reload)
 
 
-async def _feed_watchdog() -> None:
-    """Tell the service manager that the loop turns; a blocked loop says nothing and is restarted."""
+async def _feed_watchdog(sock: socket.socket) -> None:
+    """Tell the service manager that requests are answered; a daemon that answers none says nothing and is restarted."""
     interval = systemd.watchdog_interval()
     while interval is not None:
-        systemd.alive()
+        if await _answers(sock):
+            systemd.alive()
         await asyncio.sleep(interval)
+
+
+async def _answers(sock: socket.socket) -> bool:
+    """Whether a request to the daemon's own socket is answered, through its own accept queue and guard."""
+    address = sock.getsockname()
+    try:
+        async with asyncio.timeout(_SELF_TEST):
+            if sock.family == socket.AF_UNIX:
+                reader, writer = await asyncio.open_unix_connection(address)
+            else:
+                host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])
+                reader, writer = await asyncio.open_connection(host, address[1])
+            try:
+                writer.write(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+                return (await reader.readline()).startswith(b"HTTP/1.1 200")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False

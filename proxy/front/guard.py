@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import os
 import secrets
+import socket
+import struct
 import time
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
@@ -118,6 +121,7 @@ def _where_instead(path: str) -> str:
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     settings = request.config_dict[FRONT].current().settings
     try:
+        _check_peer(request)
         _check_target(request)
         host = _check_host(request, settings)
         _check_origin(request, host, settings)
@@ -130,6 +134,16 @@ async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         request.config_dict[FRONT].rejected(exc.code)
         raise
     return await handler(request)
+
+
+def _check_peer(request: web.Request) -> None:
+    """On a Unix socket the kernel says who calls: the daemon's own user or root (unix(7), SO_PEERCRED)."""
+    sock = request.transport.get_extra_info("socket") if request.transport is not None else None
+    if sock is None or sock.family != socket.AF_UNIX:
+        return
+    _pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    if uid not in (0, os.geteuid()):
+        raise Refused(403, "foreign_user", "this socket serves the user alone whose daemon this is")
 
 
 def _check_target(request: web.Request) -> None:

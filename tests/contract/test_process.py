@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.canary import Canaries
-from tests.support.process import Process, free_port
+from tests.support.process import Process
 
 ADD = {"provider": "openai", "priority": 7}
 
@@ -168,6 +168,23 @@ def test_several_workers_share_every_change_at_once(tmp_path: Path, canaries: Ca
         assert daemon.wait() == 0
 
 
+ASK = """
+import os, socket, sys
+os.chdir(sys.argv[1])
+os.setuid(int(sys.argv[2]))
+sock = socket.socket(socket.AF_UNIX)
+sock.connect("redeo.sock")
+sock.sendall(b"GET /healthz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n")
+sys.stdout.write(sock.makefile("rb").read().decode())
+"""
+
+
+def ask_as(user: int, folder: Path) -> str:
+    """What the daemon on the socket in this folder answers to this user."""
+    asked = [sys.executable, "-c", ASK, str(folder), str(user)]
+    return subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True).stdout
+
+
 def test_a_unix_socket_is_for_its_owner_alone(tmp_path: Path, canaries: Canaries) -> None:
     path = tmp_path / "redeo.sock"
     process = Process.__new__(Process)
@@ -176,12 +193,13 @@ def test_a_unix_socket_is_for_its_owner_alone(tmp_path: Path, canaries: Canaries
         assert process._serving.wait(20), process.log
         wait_until(path.exists)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(10)
-            sock.connect(str(path))
-            sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert sock.recv(100).startswith(b"HTTP/1.1 200")
+        assert ask_as(os.geteuid(), tmp_path).startswith("HTTP/1.1 200")
+        if os.geteuid() == 0:  # only root can be somebody else; and a mode can be changed
+            path.chmod(0o666)
+            tmp_path.chmod(0o711)
+            refused = ask_as(65534, tmp_path)
+            assert refused.startswith("HTTP/1.1 403")
+            assert "foreign_user" in refused
     finally:
         process.signal(signal.SIGTERM)
         assert process.wait() == 0
-    assert free_port()
