@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from config.model import Operation
 from proxy.dialects.json import decode
-from proxy.dialects.sse import event_data, is_comment
+from proxy.dialects.sse import event_data, says_nothing
 from proxy.fault import Usage
 
 
@@ -25,6 +25,7 @@ class Progress(Enum):
     TERMINAL = "terminal"
     ERROR = "error"
     HIDDEN = "hidden"  # only there because the daemon asked; the client did not
+    DONE = "done"  # `[DONE]` in a dialect whose terminator is another: some gateways say it behind that one
 
 
 class MalformedEvent(Exception):
@@ -45,6 +46,8 @@ class Scanner(Protocol):
 
 
 class _Base:
+    _done_ends = True  # whether `[DONE]` is the terminator
+
     def __init__(self) -> None:
         self.complete = False
         self.usage: Usage | None = None
@@ -55,10 +58,12 @@ class _Base:
     def see(self, event: bytes) -> Progress:
         data = event_data(event)
         if not data:
-            if is_comment(event) or event.lstrip().startswith((b"event:", b"id:", b"retry:")):
+            if says_nothing(event):
                 return Progress.LIFECYCLE
             raise MalformedEvent("an event without data")
         if data == b"[DONE]":
+            if not self._done_ends:
+                return Progress.DONE
             self.complete = True
             return Progress.TERMINAL
         try:
@@ -142,6 +147,7 @@ class ChatScanner(_Base):
 class ResponsesScanner(_Base):
     """OpenAI Responses."""
 
+    _done_ends = False
     _QUIET: Final = frozenset(
         {
             "response.created",
@@ -178,6 +184,8 @@ class ResponsesScanner(_Base):
 
 class MessagesScanner(_Base):
     """Anthropic Messages."""
+
+    _done_ends = False
 
     def judge(self, value: dict[str, Any]) -> Progress:
         kind = value.get("type")

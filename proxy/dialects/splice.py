@@ -1,14 +1,15 @@
 """Byte-exact edits at the top level of a JSON object: everything outside the edited value stays as it was.
 
-How a key is found: every literal occurrence of `"model"` in the text is renamed to a marker of the same length
+How a key is found: every occurrence of `"model"` in the text, however its letters are spelt, is renamed to a marker
 and the text is decoded once, values untouched; the markers that are keys of the top level show which occurrences
-stand there. So nested keys, keys in strings and odd white space cannot deceive it. A key spelt with escapes
-is not found, and the caller is told so.
+stand there. So nested keys, keys in strings and odd white space cannot deceive it.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from functools import cache
 from itertools import product
 from string import ascii_letters, digits
 from typing import Final
@@ -25,7 +26,7 @@ _SCALAR: Final = re.compile(rb"[^,}\]\s]+")
 
 
 class NotFound(Exception):
-    """The key does not stand at the top level in plain letters."""
+    """The key does not stand at the top level, or more than once."""
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -56,7 +57,7 @@ def peek(body: bytes) -> Head:
         fields = top_level(body)
     except ValueError as exc:
         raise BadBody(f"the body is not a JSON object: {_reason(body, exc)}") from None
-    if body.count(b'"model"') > 1 and len(positions(body, "model")) > 1:
+    if len(_spans(body, "model")) > 1 and len(positions(body, "model")) > 1:
         raise BadBody("the body names `model` twice; readers disagree which one counts", "model", "duplicate_model")
     model = decode(fields["model"]) if "model" in fields else None
     if model is not None and (not isinstance(model, str) or not model):
@@ -75,18 +76,36 @@ def _reason(body: bytes, exc: ValueError) -> str:
     return text if len(text) < 100 and "byte" not in text else "it does not parse"
 
 
-def positions(body: bytes, key: str) -> list[int]:
-    """Offsets of the opening quote of `key` at the top level, in plain spelling. The key needs five letters or more."""
-    needle = encode(key)
-    hits = [m.start() for m in re.finditer(re.escape(needle), body)]
-    if not hits:
+@cache
+def _spellings(key: str) -> re.Pattern[bytes]:
+    """Every way to write a string of ASCII letters in JSON (RFC 8259, section 7)."""
+    ways = (f"(?:{re.escape(letter)}|\\\\u00{''.join(map(_digit, f'{ord(letter):02x}'))})" for letter in key)
+    return re.compile(f'"{"".join(ways)}"'.encode())
+
+
+def _digit(digit: str) -> str:
+    return f"[{digit}{digit.upper()}]" if digit.isalpha() else digit
+
+
+def _spans(body: bytes, key: str) -> list[tuple[int, int]]:
+    """Where the string stands, quotes included, be it a key or not. The plain spelling alone is searched faster."""
+    if b"\\u00" in body:
+        return [hit.span() for hit in _spellings(key).finditer(body)]
+    return [hit.span() for hit in re.finditer(re.escape(encode(key)), body)]
+
+
+def positions(body: bytes, key: str) -> list[tuple[int, int]]:
+    """Where `key` stands as a key of the top level, quotes included. The key needs five letters or more."""
+    spans = _spans(body, key)
+    if not spans:
         return []
-    markers = dict(zip(_markers(body, len(key), len(hits)), hits, strict=True))
-    marked = bytearray(body)
-    for marker, hit in markers.items():
-        marked[hit + 1 : hit + 1 + len(key)] = marker.encode()
+    markers = dict(zip(_markers(body, len(key), len(spans)), spans, strict=True))
+    marked, end = [], 0
+    for marker, (start, stop) in markers.items():
+        marked += [body[end:start], b'"', marker.encode(), b'"']
+        end = stop
     try:
-        found = top_level(bytes(marked))
+        found = top_level(b"".join([*marked, body[end:]]))
     except ValueError:
         return []
     return sorted(markers[name] for name in found if name in markers)
@@ -110,7 +129,7 @@ def _value_span(body: bytes, key: str) -> tuple[int, int]:
     found = positions(body, key)
     if len(found) != 1:
         raise NotFound(key)
-    after = _AFTER_KEY.match(body, found[0] + len(encode(key)))
+    after = _AFTER_KEY.match(body, found[0][1])
     if after is None:
         raise NotFound(key)
     start = after.end()
@@ -151,31 +170,38 @@ def append_field(body: bytes, key: str, value: object) -> bytes:
 
 
 def with_model(body: bytes, model: str) -> bytes:
-    """The body asking for another model. Where the key is spelt with escapes, the whole text is written anew."""
+    """The body asking for another model."""
     try:
         out = replace_value(body, "model", model)
         if decode(top_level(out)["model"]) == model:
             return out
     except NotFound:
         pass
-    return encode({**decode(body), "model": model})
+    return _anew(body, "model", model)
 
 
 def with_usage_asked(body: bytes) -> bytes:
     """The body asking for a usage chunk at the end of a chat stream (OpenAI's `stream_options`)."""
-    fields = top_level(body)
-    if "stream_options" not in fields:
+    if "stream_options" not in top_level(body):
         return append_field(body, "stream_options", {"include_usage": True})
     try:
         start, end = _value_span(body, "stream_options")
-    except NotFound:  # spelt with escapes: the whole text is written anew
-        return encode({**decode(body), "stream_options": {"include_usage": True}})
+    except NotFound:
+        return _anew(body, "stream_options", {"include_usage": True})
     return body[:start] + _options_asking(body[start:end]) + body[end:]
 
 
 def _options_asking(options: bytes) -> bytes:
     if not options.startswith(b"{"):
         return b'{"include_usage":true}'
-    if "include_usage" in top_level(options):
+    if "include_usage" not in top_level(options):
+        return append_field(options, "include_usage", True)
+    try:
         return replace_value(options, "include_usage", True)
-    return append_field(options, "include_usage", True)
+    except NotFound:
+        return _anew(options, "include_usage", True)
+
+
+def _anew(body: bytes, key: str, value: object) -> bytes:
+    """For texts that cannot be edited in place, as those that name a key twice: written anew, the last one counting."""
+    return json.dumps({**decode(body), key: value}).encode()

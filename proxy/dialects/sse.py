@@ -13,6 +13,7 @@ MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 _END: Final = re.compile(rb"\n\n|\n\r\n|\r\r|\n\r(?=[^\n])")
 _LINE: Final = re.compile(rb"\r\n|\n|\r")
 _BOM: Final = b"\xef\xbb\xbf"
+_BESIDE: Final = re.compile(rb":|(?:event|id|retry)(?::|$)")
 
 
 class EventTooLarge(Exception):
@@ -67,15 +68,17 @@ def event_data(event: bytes) -> bytes:
 
 
 def ended(rest: bytes) -> bytes | None:
-    """The last event of a stream, given the empty line that it lacks; None where its last line is cut short."""
-    if not rest.endswith((b"\n", b"\r")) or not event_data(rest):
+    """The last event of a stream, given the empty line without which no client would read it; None where its last
+    line is cut short. `[DONE]` is taken for the end with or without that line, and stays as it came."""
+    data = event_data(rest)
+    if not rest.endswith((b"\n", b"\r")) or not data:
         return None
-    return rest + (b"\r" if rest.endswith(b"\r") else b"\n")
+    return rest if data == b"[DONE]" else rest + (b"\r" if rest.endswith(b"\r") else b"\n")
 
 
-def is_comment(event: bytes) -> bool:
-    """Whether nothing but comment lines and line ends stand in the event."""
-    return all(not line or line.startswith(b":") for line in _LINE.split(event.removeprefix(_BOM)))
+def says_nothing(event: bytes) -> bool:
+    """Whether nothing but comments and the fields beside `data` stand in the event."""
+    return all(not line or _BESIDE.match(line) for line in _LINE.split(event.removeprefix(_BOM)))
 
 
 def frame(data: bytes, name: str | None = None) -> bytes:

@@ -211,28 +211,34 @@ class _Pump:
         if self._done_sent and self.relay.call.form is Form.OPENAI:
             return  # nothing counts behind `[DONE]`, and a second one is not passed on
         progress = self.scanner.see(event)
+        if progress is Progress.DONE:
+            await self._done(event)
+            return
         if self._done_sent and self.scanner.complete:
             return  # behind the other terminators only a further answer counts
         self._done_sent = False
-        if self.fault is not None and progress is not Progress.ERROR:
+        if progress is Progress.ERROR:
+            await self._error(event)
+        elif self.fault is not None or progress is Progress.HIDDEN:
             return
-        outcome = self.relay._outcome
-        match progress:
-            case Progress.HIDDEN:
-                return
-            case Progress.LIFECYCLE:
-                await (self.relay.reply.write(event) if outcome.committed else self._hold(event))
-                return
-            case Progress.ERROR:
-                await self._error(event)
-                return
-            case Progress.TERMINAL | Progress.CONTENT:
-                self._progress_at = self.relay.now()
-        if not outcome.committed:
+        elif progress is Progress.LIFECYCLE:
+            await (self.relay.reply.write(event) if self.relay._outcome.committed else self._hold(event))
+        else:
+            await self._content(event, last=progress is Progress.TERMINAL)
+
+    async def _content(self, event: bytes, *, last: bool) -> None:
+        self._progress_at = self.relay.now()
+        if not self.relay._outcome.committed:
             await self._commit()
         await self.relay.reply.write(event)
-        if progress is Progress.TERMINAL:
+        if last:
             self._done_sent, self._done_at = True, self._progress_at
+
+    async def _done(self, event: bytes) -> None:
+        """`[DONE]` where it is no terminator: passed on behind that; without it the answer is not whole."""
+        self._over = True
+        if self._done_sent:
+            await self.relay.reply.write(event)
 
     async def _hold(self, event: bytes) -> None:
         self._held.append(event)

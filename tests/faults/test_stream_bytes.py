@@ -40,9 +40,13 @@ def raw(speech: Speech, *texts: str) -> bytes:
 
 
 def _mixed(body: bytes, seed: int) -> bytes:
-    """The same with each line end any of the three."""
+    """The same with each line end any of the three; CR and LF in a row would be one, so no CR stands before an LF."""
     dice = random.Random(seed)
-    return b"".join(line + dice.choice([b"\n", b"\r\n", b"\r"]) for line in body.split(b"\n")[:-1])
+    mixed = bytearray()
+    for line in body.split(b"\n")[:-1]:
+        ends = [b"\r\n", b"\r"] if not line and mixed.endswith(b"\r") else [b"\n", b"\r\n", b"\r"]
+        mixed += line + dice.choice(ends)
+    return bytes(mixed)
 
 
 LINE_ENDS = {

@@ -71,7 +71,7 @@ async def test_a_stream_that_ends_before_its_content_and_nobody_else_is_there(
 
 @BREAKS
 async def test_a_stream_that_ends_in_its_middle_says_so(bench: Any, speech: Speech, ending: str) -> None:
-    events = speech.opening(*"some words of an answer".split())
+    events = speech.opening(*["some", "words", "of", "an", "answer"])
     b = await bench(cut(events, ending), speech.good(), speech=speech)
     await broken_after(b, events, "upstream_stream_interrupted", "interrupted")
 
@@ -268,9 +268,12 @@ async def test_a_last_event_without_its_empty_line_is_made_whole(bench: Any, spe
     lacking = [way[: -2 if way.endswith(b"\r\n") else -1] for way in ways]
     b = await bench(speech.good(), speech=speech)
     b.p.scripts = [cut([plain], ending) for plain in lacking]
-    for plain in ways:
+    for plain, short in zip(ways, lacking, strict=True):
         got = await b.ask(stream=True)
-        assert parse(got.body) == parse(plain)
+        if speech is CHAT:  # `[DONE]` is understood as it is, so it stays as it is
+            assert got.body == short
+        else:
+            assert parse(got.body) == parse(plain)
 
 
 async def test_nothing_follows_a_terminator(bench: Any, speech: Speech) -> None:

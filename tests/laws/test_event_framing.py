@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.dialects.sse import EventSplitter, EventTooLarge, event_data, frame, is_comment
+from proxy.dialects.sse import EventSplitter, EventTooLarge, event_data, frame, says_nothing
 
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 TEXT = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]), max_size=20).map(str.encode)
@@ -79,7 +79,7 @@ def test_the_events_are_those_of_the_specification(stream: bytes) -> None:
 @given(st.lists(TEXT.map(lambda text: b":" + text), max_size=3), ENDS)
 def test_comments_say_nothing(lines: list[bytes], end: bytes) -> None:
     event = b"".join(line + end for line in [*lines, b""])
-    assert is_comment(event)
+    assert says_nothing(event)
     assert event_data(event) == b""
 
 
@@ -88,7 +88,7 @@ def test_a_framed_event_says_what_it_was_given(data: bytes, name: str | None) ->
     events, rest = split([frame(data, name)])
     assert (len(events), rest) == (1, b"")
     assert event_data(events[0]) == data
-    assert not is_comment(events[0])
+    assert not says_nothing(events[0])
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])

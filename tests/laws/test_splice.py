@@ -104,6 +104,7 @@ def test_two_models_are_refused(body: tuple[bytes, bytes, bytes], model: str, se
 
 @given(bodies(), MODELS)
 @example((b'{"mod\\u0065l": ', b'"a"', b', "model2": "model"}'), "b")
+@example((b'{"model":', b'"0"', b',"stream":Infinity}'), "0")
 def test_a_key_spelt_with_escapes_is_found_too(body: tuple[bytes, bytes, bytes], model: str) -> None:
     before, old, after = body
     at = before.rfind(b'"model"')
@@ -111,7 +112,18 @@ def test_a_key_spelt_with_escapes_is_found_too(body: tuple[bytes, bytes, bytes],
     whole = escaped + old + after
     out = with_model(whole, model)
     assert json.loads(out) == {**json.loads(whole), "model": model}
+    assert (out[: len(escaped)], out[len(out) - len(after) :]) == (escaped, after)
     assert peek(out).model == model
+
+
+def test_a_model_named_twice_is_refused_however_it_is_spelt() -> None:
+    assert refusal(b'{"model": "a", "\\u006Dod\\u0065l": "b"}') is not None
+    assert refusal(b'{"model": "a", "x": {"\\u006dodel": "b"}}') is None
+
+
+def test_options_that_ask_twice_are_written_anew() -> None:
+    body = b'{"stream_options": {"include_usage": false, "include_usag\\u0065": false}, "x": 1}'
+    assert json.loads(with_usage_asked(body)) == {"stream_options": {"include_usage": True}, "x": 1}
 
 
 @given(bodies(model=False) | bodies())

@@ -25,6 +25,8 @@ _HEX: Final = re.compile(rb"[0-9a-fA-F]{16,}")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{11,}")
 _ESCAPE: Final = re.compile(rb'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
 _SHORT: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+_LONG: Final = 10_000
+_SAME: Final = re.compile(rb"(.{1,3}?)\1{64,}", re.DOTALL)
 _REMEMBERED: Final = 200_000
 
 
@@ -90,6 +92,8 @@ class Canaries:
 
     def _hits(self, plain: bytes) -> Iterator[tuple[str, str]]:
         pieces = self._pieces
+        if len(plain) > _LONG:
+            plain = _SAME.sub(rb"\1", plain)  # filling, which no random piece looks like
         for at in range(len(plain) - PIECE + 1):
             if plain[at : at + PIECE] in pieces:
                 yield pieces[plain[at : at + PIECE]]

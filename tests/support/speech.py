@@ -64,6 +64,8 @@ class Speech:
     def endings(self, body: bytes) -> tuple[int, int]:
         """How many terminators and how many errors a stream has. Its last event has to be one of them."""
         events, rest = parse(body)
+        if rest == "data: [DONE]\n":  # every SDK takes that line for the end, as some providers send it so
+            events, rest = [*events, ("", "[DONE]")], ""
         assert not rest, f"an event cut short: {rest[-80:]!r}"
         kinds = [self._kind(data) for _, data in events]
         assert kinds, "a stream without events"
