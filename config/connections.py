@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -38,6 +37,9 @@ class Record(msgspec.Struct, frozen=True):
     endpoint: str | None
     updated_at: str
     line: int
+
+    def __repr__(self) -> str:
+        return f"Record({shown(self.provider)}, line {self.line})"
 
 
 def read_records(text: bytes, name: str) -> list[Record]:
@@ -67,7 +69,7 @@ def _entries(
             faults.append(
                 FileFault(name, line, f"unknown key `{shown(key)}` in {where}; allowed are {', '.join(known)}")
             )
-    return {key: value for key, (_, value) in node.value.items()}
+    return {key: Node(value.value, line) for key, (line, value) in node.value.items()}
 
 
 def _record(provider: str, node: Node, name: str, faults: list[FileFault]) -> Record:
@@ -198,7 +200,9 @@ def _referred(kind: str, name: str, env: Mapping[str, str]) -> str:
             raise LookupError(f"the environment variable {name} is not set")
         return value.strip()
     try:
-        with Path(name).open("rb") as file:
+        with os.fdopen(
+            os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb"
+        ) as file:  # a pipe is not awaited
             return file.read(4096).decode("ascii", "replace").strip()
     except OSError as exc:
         raise LookupError(f"the file {name} cannot be read: {os.strerror(exc.errno or 0)}") from None
@@ -212,16 +216,25 @@ def is_plain(record: Record) -> bool:
     return text is not None and not text.startswith(PREFIX) and not _REFERENCE.fullmatch(text)
 
 
-def edited(text: bytes, provider: str, values: Mapping[str, Any] | None) -> bytes:
-    """The file with one entry changed (None: removed); comments, order and quotes of the rest stay."""
+def edited(text: bytes, provider: str, values: Mapping[str, Any] | None, name: str) -> bytes:
+    """The file with one entry changed (None: removed); comments, order and quotes of the rest stay.
+
+    Raises ConfigError for what can be read and not be edited, such as a tab behind a value.
+    """
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 1 << 16
     decoded = text.decode("utf-8-sig")
-    document = yaml.load(decoded) if decoded.strip() else None
+    try:
+        document = yaml.load(decoded) if decoded.strip() else None
+    except MarkedYAMLError as exc:  # whose own text quotes the line, and the key in it
+        line = exc.problem_mark.line + 1 if exc.problem_mark is not None else 1
+        advice = "programs cannot edit this line; write it more plainly, with blanks instead of tabs"
+        raise ConfigError([FileFault(name, line, advice)]) from None
     out = io.BytesIO()
     if document is None:  # nothing but comments
         document = {}

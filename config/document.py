@@ -1,7 +1,8 @@
 """YAML without surprises: nodes with their lines, and a fault for whatever readers disagree about.
 
 Refused: anchors, aliases, merge keys, tags, duplicate keys, depth beyond 32, more than 64 KiB; plain scalars that
-YAML 1.1 turns into something else than they look (`012`, `12:30`, `yes`). Source: YAML 1.1 and PyYAML's resolver.
+YAML 1.1 turns into something else than they look (`012`, `12:30`, `yes`), and its own ends of lines. Source: YAML 1.1
+and PyYAML's resolver.
 """
 
 from __future__ import annotations
@@ -20,14 +21,22 @@ _INT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)\.[0-9]+")
 # Numbers of YAML 1.2 that are not written in one of the two ways above.
 _NUMBER: Final = re.compile(r"[-+]?(0o[0-7]+|(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?)")
+# Ends of lines in YAML 1.1 and not in 1.2: what follows one in a comment is a line to some. And a mark that is no text.
+_BREAKS: Final = re.compile("[\x85\u2028\u2029]|(?<!^)\ufeff")
 _SURPRISES: Final = frozenset({"yes", "no", "on", "off", "y", "n"})
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A value with the line it stands at: a scalar, a list of nodes, or a mapping of key to (line, node)."""
+    """A value with the line it stands at: a scalar, a list of nodes, or a mapping of key to (line, node).
+
+    Never printed: it may be a key.
+    """
 
     value: Any
     line: int
+
+    def __repr__(self) -> str:
+        return f"Node({type(self.value).__name__}, line {self.line})"
 
 
 Mapping = dict[str, tuple[int, Node]]
@@ -40,6 +49,7 @@ def parse(text: bytes, name: str) -> Node | None:
     faults: list[FileFault] = []
     try:
         decoded = text.decode("utf-8")
+        _refuse_breaks(decoded, name)
         _refuse_references(decoded, name)
         root = yaml.compose(decoded, Loader=yaml.CSafeLoader)
     except UnicodeDecodeError:
@@ -52,6 +62,13 @@ def parse(text: bytes, name: str) -> Node | None:
     if faults:
         raise ConfigError(faults)
     return node
+
+
+def _refuse_breaks(text: str, name: str) -> None:
+    found = _BREAKS.search(text)
+    if found is not None:
+        what = f"U+{ord(found[0]):04X} reads differently to different programs; write an escape or take it out"
+        raise ConfigError([FileFault(name, text.count("\n", 0, found.start()) + 1, what)])
 
 
 def _refuse_references(text: str, name: str) -> None:

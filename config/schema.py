@@ -18,7 +18,7 @@ from msgspec.structs import fields
 
 from config import catalogue
 from config.document import Node
-from config.errors import ConfigError, FileFault, InvalidField
+from config.errors import ConfigError, FileFault, InvalidField, shown
 from config.model import Limits, Logging, ModelTarget, ProviderSpec, Routing, Settings, Timeouts
 
 _TOP: Final = (
@@ -54,9 +54,9 @@ class _Walk(msgspec.Struct):
         found: dict[str, Node] = {}
         for key, (line, value) in node.value.items():
             if allowed is not None and key not in allowed:
-                self.fault(line, f"unknown key `{key[:64]}` in {where}{_nearest(key, allowed)}")
+                self.fault(line, f"unknown key `{shown(key)}` in {where}{_nearest(key, allowed)}")
             else:
-                found[key] = value
+                found[key] = Node(value.value, line)
         return found
 
     def take(self, node: Node, where: str, test: Callable[[Any], bool], allowed: str, default: Any) -> Any:
@@ -135,9 +135,18 @@ def is_listen(text: str) -> bool:
     if text.startswith("unix:"):
         return text.startswith("unix:/")
     host, _, port = text.rpartition(":")
-    if not port.isascii() or not port.isdigit() or int(port) > 65535 or not host:
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         return False
-    return ":" not in host or (host.startswith("[") and host.endswith("]"))
+    if host.startswith("[") and host.endswith("]"):
+        return _is_ipv6(host[1:-1])
+    return bool(re.fullmatch(r"[A-Za-z0-9_.-]+", host))
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ip_address(text).version == 6
+    except ValueError:
+        return False
 
 
 def _check_remote(walk: _Walk, settings: Settings, node: Node | None) -> None:
@@ -156,9 +165,9 @@ def _origins(walk: _Walk, node: Node | None) -> tuple[str, ...]:
     if node is None:
         return ()
     found = walk.texts(node, "allowed_origins")
-    for item in found:
+    for line, item in zip((n.line for n in node.value) if found else (), found, strict=True):
         if not _is_url(item) or urlsplit(item).path not in ("", "/") or urlsplit(item).fragment:
-            walk.fault(node.line, f"`{item[:80]}` is no origin; one looks like http://localhost:3000")
+            walk.fault(line, f"`{shown(item)}` is no origin; one looks like http://localhost:3000")
     return found
 
 
@@ -171,7 +180,8 @@ def _models(walk: _Walk, node: Node | None, providers: Mapping[str, ProviderSpec
         items = walk.texts(targets, f"models.{alias}")
         if not items and isinstance(targets.value, list) and not targets.value:
             walk.fault(targets.line, f"`models.{alias}` names no model")
-        parsed = [_target(walk, targets.line, item, providers) for item in items]
+        lines = [item.line for item in targets.value] if items else []
+        parsed = [_target(walk, line, item, providers) for line, item in zip(lines, items, strict=True)]
         found[alias] = tuple(target for target in parsed if target is not None)
     return MappingProxyType(found)
 
@@ -179,10 +189,10 @@ def _models(walk: _Walk, node: Node | None, providers: Mapping[str, ProviderSpec
 def _target(walk: _Walk, line: int, text: str, providers: Mapping[str, ProviderSpec]) -> ModelTarget | None:
     provider, slash, model = text.partition("/")
     if not slash or not model:
-        walk.fault(line, f"`{text[:80]}` must be provider/model")
+        walk.fault(line, f"`{shown(text)}` must be provider/model")
         return None
     if provider not in providers:
-        walk.fault(line, f"unknown provider `{provider[:64]}`{_nearest(provider, sorted(providers))[:200]}")
+        walk.fault(line, f"unknown provider `{shown(provider)}`{_nearest(provider, sorted(providers))[:200]}")
         return None
     return ModelTarget(provider, model)
 
@@ -239,7 +249,7 @@ def _providers(walk: _Walk, node: Node | None) -> Mapping[str, ProviderSpec]:
     lines: dict[str, int] = {}
     for ident, entry in (walk.mapping(node, "`providers`") if node is not None else {}).items():
         if not _ID.fullmatch(ident):
-            walk.fault(entry.line, f"`{ident[:64]}` is no provider id; use lower-case letters, digits, - and _")
+            walk.fault(entry.line, f"`{shown(ident)}` is no provider id; use lower-case letters, digits, - and _")
             continue
         if ident == "catalog":
             walk.fault(entry.line, "`catalog` is a path of the admin API and cannot be a provider id")

@@ -129,7 +129,8 @@ def _key(text: str, source: str) -> MasterKey:
                 f"{source}: a master key is 32 bytes in base64 or hex, or a passphrase of {_MIN_PASSPHRASE} or more "
                 "characters; make one with: openssl rand -base64 32"
             )
-        secret = hashlib.scrypt(text.encode(), salt=b"redeo master key v1", n=2**14, r=8, p=1, dklen=32)
+        phrase = text.encode("utf-8", "surrogateescape")  # an environment may hold what is not UTF-8
+        secret = hashlib.scrypt(phrase, salt=b"redeo master key v1", n=2**14, r=8, p=1, dklen=32)
     return MasterKey(hashlib.sha256(b"redeo key id\0" + secret).hexdigest()[:8], secret)
 
 

@@ -79,6 +79,7 @@ class _Loaded(msgspec.Struct, frozen=True):
 
     settings: Settings
     providers: Mapping[str, ProviderSpec]
+    text: bytes  # of connections.yaml
     records: list[file.Record]
     connections: tuple[Connection, ...]
     keyring: Keyring | None
@@ -206,7 +207,7 @@ class ConfigStore:
         return (await self._write(provider, change, if_match, None, create=False))[0]
 
     async def delete(self, provider: str, *, if_match: str | None = None) -> None:
-        """Remove a connection. Raises UnknownProvider, PreconditionFailed, StoreUnavailable."""
+        """Remove a connection. Raises UnknownProvider, PreconditionFailed, StoreUnavailable, ConfigError."""
         async with self._alone():
             self._took(*await asyncio.to_thread(self._delete, provider, if_match))
 
@@ -239,8 +240,7 @@ class ConfigStore:
                 raise UnknownProvider(provider)
             _check_version(loaded, provider, if_match, if_none_match)
             values = _values(loaded, loaded.providers[provider], old, change)
-            text = read_secure(self.paths.connections) or b""
-            _put_down(self.paths, file.edited(text, provider, values))
+            _put_down(self.paths, file.edited(loaded.text, provider, values, str(self.paths.connections)), loaded.text)
             seen = self._shared.bump()
             return _load(self.paths, self._env), seen, old is None
 
@@ -250,8 +250,7 @@ class ConfigStore:
             if all(r.provider != provider for r in loaded.records):
                 raise UnknownProvider(provider)
             _check_version(loaded, provider, if_match, None)
-            text = read_secure(self.paths.connections) or b""
-            _put_down(self.paths, file.edited(text, provider, None))
+            _put_down(self.paths, file.edited(loaded.text, provider, None, str(self.paths.connections)), loaded.text)
             seen = self._shared.bump()
             return _load(self.paths, self._env), seen
 
@@ -357,9 +356,11 @@ def _load_once(paths: Paths, env: Mapping[str, str]) -> _Loaded:
     read_as = _fingerprint(paths)
     settings, providers = schema.read(parse(_read_config(paths), str(paths.config_file)), str(paths.config_file))
     name = str(paths.connections)
-    records = file.read_records(read_secure(paths.connections) or b"", name)
+    text = read_secure(paths.connections) or b""
+    records = file.read_records(text, name)
     keyring = load_keyring(paths, env)
-    return _Loaded(settings, providers, records, file.resolve(records, providers, keyring, env, name), keyring, read_as)
+    found = file.resolve(records, providers, keyring, env, name)
+    return _Loaded(settings, providers, text, records, found, keyring, read_as)
 
 
 def _read_config(paths: Paths) -> bytes:
@@ -388,19 +389,22 @@ def _sealed_in_place(paths: Paths, env: Mapping[str, str]) -> _Loaded:
     if not plain:
         return loaded
     durable.remove_stale(paths.state_dir)
-    text = read_secure(paths.connections) or b""
+    text = loaded.text
     assert loaded.keyring is not None
     for record in plain:
         sealed = loaded.keyring.seal(str(record.api_key), record.provider, binding(record.endpoint))
         values = {"api_key": sealed} | ({} if record.updated_at else {"updated_at": file.now()})
-        text = file.edited(text, record.provider, values)
-    _put_down(paths, text)
+        text = file.edited(text, record.provider, values, str(paths.connections))
+    _put_down(paths, text, loaded.text)
     return _load(paths, env)
 
 
-def _put_down(paths: Paths, text: bytes) -> None:
-    """Nothing is written that could not be read back, for its size for one. Raises ConfigError, StoreUnavailable."""
+def _put_down(paths: Paths, text: bytes, was: bytes) -> None:
+    """In place of `was`. Nothing is written that could not be read back, for its size for one, and nothing over what
+    a person, who takes no lock, has saved meanwhile. Raises ConfigError, StoreUnavailable."""
     file.read_records(text, str(paths.connections))
+    if (read_secure(paths.connections) or b"") != was:
+        raise StoreUnavailable(f"{paths.connections} was edited at the same moment; nothing was changed", full=False)
     durable.replace(paths.connections, text)
 
 
@@ -442,7 +446,7 @@ def rotate(paths: Paths, env: Mapping[str, str]) -> Rotation:
             durable.replace(paths.master_key, f"{fresh}\n{old}".encode())
             keyring = load_keyring(paths, env)
             assert keyring is not None
-        text = read_secure(paths.connections) or b""
+        text = was = read_secure(paths.connections) or b""
         count = 0
         for record in file.read_records(text, str(paths.connections)):
             if record.api_key is None or not record.api_key.startswith("sealed:"):
@@ -452,10 +456,10 @@ def rotate(paths: Paths, env: Mapping[str, str]) -> Rotation:
             except SealError as exc:
                 raise SealError(f"{record.provider}: {exc}; nothing was changed for it") from None
             sealed = keyring.seal(plain, record.provider, binding(record.endpoint))
-            text = file.edited(text, record.provider, {"api_key": sealed})
+            text = file.edited(text, record.provider, {"api_key": sealed}, str(paths.connections))
             count += 1
         if count:
-            _put_down(paths, text)
+            _put_down(paths, text, was)
         if keyring.owned:
             durable.replace(paths.master_key, f"{fresh}\n".encode())
         return Rotation(count, given=not keyring.owned)
