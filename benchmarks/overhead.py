@@ -44,7 +44,8 @@ async def chat(request):
         delta = {"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": f"w{n} "},
                  "finish_reason": None}]}
         await out.write(b"data: " + json.dumps(delta).encode() + b"\\n\\n")
-    end = {"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    choices = [{"index": 0, "delta": {}, "finish_reason": "stop"}]
+    end = {"id": "c", "object": "chat.completion.chunk", "choices": choices}
     await out.write(b"data: " + json.dumps(end).encode() + b"\\n\\ndata: [DONE]\\n\\n")
     return out
 app = web.Application(client_max_size=1 << 28)

@@ -86,7 +86,7 @@ class _Supervisor:
         self._children.discard(pid)
         from prometheus_client.multiprocess import mark_process_dead
 
-        mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]  # the library has no types here
         if self._stopping:
             return
         self._deaths += 1

@@ -24,7 +24,7 @@ def open_registry() -> tuple[CollectorRegistry, Callable[[], bytes]]:
 
     def render() -> bytes:
         summed = CollectorRegistry()
-        MultiProcessCollector(summed)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(summed)  # type: ignore[no-untyped-call]  # the library has no types here
         return generate_latest(summed)
 
     return registry, render
