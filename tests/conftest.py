@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -55,6 +56,12 @@ class _Sink(logging.Handler):
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[CANARIES] = Canaries()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is there by now stays: the collections after each test need not look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
