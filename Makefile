@@ -40,8 +40,12 @@ bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/overhead.py
 
 # Long runs, for before a release: every property with many examples; a daemon under load and faults.
+ROUNDS ?= 10
 fuzz: $(VENV)/installed-test
-	$(BIN)/python -m pytest --hypothesis-profile=campaign -n 2 tests/laws tests/rooms $(ARGS)
+	for seed in $$(seq $(ROUNDS)); do \
+	  $(BIN)/python -m pytest -q --hypothesis-profile=campaign --hypothesis-seed=$$seed -n 2 tests/laws \
+	    tests/rooms $(ARGS) || exit 1; \
+	done
 
 soak: $(VENV)/installed-test
 	$(BIN)/python benchmarks/soak.py $(ARGS)

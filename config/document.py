@@ -21,6 +21,8 @@ _INT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)\.[0-9]+")
 # Numbers of YAML 1.2 that are not written in one of the two ways above.
 _NUMBER: Final = re.compile(r"[-+]?(0o[0-7]+|(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?)")
+# What some take for a number with its digits apart, and some then cannot read.
+_APART: Final = re.compile(r"[-+]?(0[box])?[0-9a-fA-F.:+-]*_[0-9a-fA-F.:+_-]*")
 # Ends of lines in YAML 1.1 and not in 1.2: what follows one in a comment is a line to some. And a mark that is no text.
 _BREAKS: Final = re.compile("[\x85\u2028\u2029]|(?<!^)\ufeff")
 _SURPRISES: Final = frozenset({"yes", "no", "on", "off", "y", "n"})
@@ -130,7 +132,12 @@ def _scalar(node: yaml.ScalarNode, name: str, faults: list[FileFault]) -> Any:
         return int(text)
     if _FLOAT.fullmatch(text):
         return float(text)
-    if text.lower() in _SURPRISES or node.tag != "tag:yaml.org,2002:str" or _NUMBER.fullmatch(text):
+    if text.lower() in _SURPRISES or node.tag != "tag:yaml.org,2002:str" or _odd_number(text):
         what = f"`{text}`" if len(text) < 8 else "this value"  # which could be a key
         faults.append(FileFault(name, line, f"{what} reads differently to different programs; put it in quotes"))
     return text
+
+
+def _odd_number(text: str) -> bool:
+    """Whether somebody reads a number here that is not written plainly."""
+    return _NUMBER.fullmatch(text) is not None or (text[0] in "-+.0123456789" and _APART.fullmatch(text) is not None)

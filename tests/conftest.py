@@ -22,7 +22,8 @@ from tests.support.upstream import Script, Upstream
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 CANARIES = pytest.StashKey[Canaries]()
 
-# `push` on every run; `campaign` before a release (make fuzz). A database of failures belongs to a campaign.
+# `push` on every run; `campaign` round by round before a release (make fuzz): hypothesis keeps
+# every example of a run in memory. A database of failures belongs to a campaign.
 settings.register_profile(
     "push",
     max_examples=200,
@@ -33,7 +34,7 @@ settings.register_profile(
 )
 settings.register_profile(
     "campaign",
-    max_examples=20_000,
+    max_examples=2_000,
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -116,6 +116,9 @@ ODD = st.text(st.sampled_from("0123456789abcdefox_.:+-eE~=<,"), min_size=1, max_
 @example("1e3")
 @example("0o17")
 @example("1_000")
+@example("08_")
+@example("._")
+@example("0o_")
 @example("12:30:45")
 @example("2026-04-10T12:00:00Z")
 def test_what_is_taken_reads_the_same_in_yaml_1_1_and_1_2(text: str) -> None:
