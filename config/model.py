@@ -73,6 +73,11 @@ class Secret:
         """The credential itself."""
         return self._value
 
+    def scrub(self, data: bytes) -> bytes:
+        """The text without the credential, as it is or with its slashes escaped as JSON allows."""
+        plain = self._value.encode()
+        return data.replace(plain, b"***").replace(plain.replace(b"/", b"\\/"), b"***")
+
     @property
     def prefix(self) -> str:
         """At most 12 characters, never more than a third of the key: what may be shown of it."""

@@ -141,7 +141,9 @@ class ConfigStore:
     async def refresh(self) -> None:
         """Read again if another worker has written."""
         if self.stale:
-            await self.reload()
+            async with self._alone():
+                if self.stale:  # many requests find out at once; the first of them reads
+                    await self._reload()
 
     async def reload(self) -> list[FileFault]:
         """Read all files again; take them up if every one is good. Returns the faults."""

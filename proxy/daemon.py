@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import logging
 import os
@@ -36,12 +37,13 @@ from proxy.engine import Attempter, Engine, Interrupt, probe
 from proxy.front import FRONT, Front, Runner, ops, quiet_loop, routes
 from proxy.front import guard as front_guard
 from proxy.harden import harden, take_environment
-from proxy.listen import ListenError, address_of, bind
+from proxy.listen import ListenError, address_of, bind, hosts_of, refuse_remote
 from proxy.observe.late import LateMetrics
 from proxy.observe.log import Observers, RequestLog, configure
 from proxy.routing import Health
 from proxy.upstream.client import Client, Pools
 from proxy.upstream.model_lists import ModelLists
+from proxy.workers import Manager, supervise
 
 _FIRST_THINGS_FIRST: Final = 0.1  # seconds: until then the processor belongs to the first request
 _LINGER: Final = 0.25  # seconds that accepted connections have to say what they want when the daemon stops
@@ -102,12 +104,12 @@ class Daemon(msgspec.Struct):
     async def _watch(self) -> None:
         """Load what the first answer does not need, then follow the files for as long as the daemon runs."""
         await asyncio.sleep(_FIRST_THINGS_FIRST)
-        await self.metrics.load()
         while True:
             try:
+                await self.metrics.load()
                 await self.store.watch()
             except Exception:
-                _log.exception("the configuration is not watched for a moment")
+                _log.exception("metrics or the watch over the configuration failed; once more in a moment")
                 await asyncio.sleep(5)
 
     def _changed(self, snapshot: Snapshot) -> None:
@@ -117,13 +119,15 @@ class Daemon(msgspec.Struct):
         self.lists.retain(snapshot.connections)
         idle = self.client.retain(snapshot.connections)
         if idle:
-            self._tasks.append(asyncio.get_running_loop().create_task(self._close_later(snapshot, idle)))
+            self._tasks.append(asyncio.get_running_loop().create_task(self._close_later(idle)))
         self._tasks = [task for task in self._tasks if not task.done()]
 
-    async def _close_later(self, snapshot: Snapshot, pools: Pools) -> None:
+    async def _close_later(self, pools: Pools) -> None:
         """Requests that began on the old configuration finish before their pools go."""
+        running = set(self.front.engine.running)
         try:
-            await asyncio.sleep(snapshot.settings.routing.timeouts.total)
+            if running:
+                await asyncio.wait(running)
         finally:
             await pools.close()
 
@@ -137,10 +141,12 @@ class Daemon(msgspec.Struct):
         if self.inherited:
             for site in list(self._runner.sites):
                 await site.stop()
-        drain = front.current().settings.limits.drain_seconds
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + front.current().settings.limits.drain_seconds
         await asyncio.sleep(_LINGER if self.inherited else 0)
-        if front.engine.running:
-            await asyncio.wait(front.engine.running, timeout=drain)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await front.idle()  # those, too, whose body or turn is still to come
         if front.engine.running:
             front.engine.interrupt()
             await asyncio.wait(front.engine.running, timeout=1.0)
@@ -181,6 +187,7 @@ def build(store: ConfigStore, api_key: str, sockets: list[socket.socket]) -> Dae
         key_digest=hashlib.sha256(api_key.encode()).digest(),
         now=loop.time,
         rejected=lambda code: metrics.tell(lambda m: m.refused(code)),
+        hosts=hosts_of(sockets),
     )
     app = web.Application(client_max_size=store.current.settings.limits.max_body_bytes)
     app[FRONT] = front
@@ -212,6 +219,7 @@ async def running(
     sockets = [_own_socket(store, listen, env)]
     daemon = build(store, key, sockets)
     await daemon.start()
+    gc.enable()
     try:
         yield daemon
     finally:
@@ -241,6 +249,7 @@ def serve(*, config: Path | None = None, state_dir: Path | None = None, listen: 
     try:
         store, key = open_store(config, state_dir, env, generation)
         inherited = systemd.listen_fds()
+        refuse_remote(inherited, allow_remote=store.current.settings.allow_remote)
         sockets = inherited or [_own_socket(store, listen, env)]
     except (ConfigError, UnsafeState, ListenError, StoreUnavailable) as exc:
         print(f"redeo: {exc}", file=sys.stderr)
@@ -248,15 +257,14 @@ def serve(*, config: Path | None = None, state_dir: Path | None = None, listen: 
     configure_level(store.current)
     _greet(store, sockets)
 
-    def work(announce: Callable[[], None]) -> int:
-        return _run(_serve(store, key, sockets, bool(inherited), announce))
+    interval = systemd.watchdog_interval()
+
+    def work(manager: Manager) -> int:
+        return _run(_serve(store, key, sockets, bool(inherited), manager, interval))
 
     count = store.current.settings.workers
-    if count == 1:
-        return work(lambda: _announce_ready(store))
-    from proxy.workers import supervise
-
-    return supervise(count, work, lambda: _announce_ready(store))
+    manager = Manager(lambda: _announce_ready(store), systemd.alive, lambda: systemd.stopping("draining"))
+    return work(manager) if count == 1 else supervise(count, work, manager)
 
 
 def _announce_ready(store: ConfigStore) -> None:
@@ -288,19 +296,24 @@ def _greet(store: ConfigStore, sockets: list[socket.socket]) -> None:
 
 
 async def _serve(
-    store: ConfigStore, key: str, sockets: list[socket.socket], inherited: bool, announce: Callable[[], None]
+    store: ConfigStore,
+    key: str,
+    sockets: list[socket.socket],
+    inherited: bool,
+    manager: Manager,
+    interval: float | None,
 ) -> int:
     """One process from its start to its drained end."""
     daemon = build(store, key, sockets)
-    daemon.inherited = inherited
+    daemon.inherited = daemon.front.inherited = inherited
     await daemon.start()
     stop = asyncio.Event()
     _on_signals(daemon, stop)
     quick_start.started()
-    announce()
-    dog = asyncio.create_task(_feed_watchdog(sockets[0]))
+    manager.ready()
+    dog = asyncio.create_task(_feed_watchdog(sockets[0], manager, interval))
     await stop.wait()
-    systemd.stopping("draining")
+    manager.stopping()
     dog.cancel()
     await daemon.stop()
     return 0
@@ -332,12 +345,11 @@ def _on_signals(daemon: Daemon, stop: asyncio.Event) -> None:
     loop.add_signal_handler(signal.SIGHUP, start_reload)
 
 
-async def _feed_watchdog(sock: socket.socket) -> None:
+async def _feed_watchdog(sock: socket.socket, manager: Manager, interval: float | None) -> None:
     """Tell the service manager that requests are answered; a daemon that answers none says nothing and is restarted."""
-    interval = systemd.watchdog_interval()
     while interval is not None:
         if await _answers(sock):
-            systemd.alive()
+            manager.alive()
         await asyncio.sleep(interval)
 
 

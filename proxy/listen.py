@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -101,6 +102,22 @@ def _why(exc: OSError, listen: str) -> str:
     if exc.errno == errno.EADDRNOTAVAIL:
         return f"{listen}: this machine has no such address"
     return f"{listen}: {exc.strerror or exc}"
+
+
+def hosts_of(sockets: Iterable[socket.socket]) -> frozenset[str]:
+    """The addresses that are listened on, as a Host header names them; "every address" is none in particular."""
+    hosts = {sock.getsockname()[0] for sock in sockets if sock.family != socket.AF_UNIX} - {"0.0.0.0", "::"}
+    return frozenset(f"[{host}]" if ":" in host else host for host in hosts)
+
+
+def refuse_remote(sockets: Iterable[socket.socket], *, allow_remote: bool) -> None:
+    """Raises ListenError for a socket that was handed over and is open to other machines without leave."""
+    for sock in sockets:
+        if sock.family != socket.AF_UNIX and not allow_remote and not is_loopback(sock.getsockname()[0]):
+            raise ListenError(
+                f"the socket handed over listens on {sock.getsockname()[0]}, which other machines can reach; "
+                "set `allow_remote: true` in redeo.yaml if that is meant"
+            )
 
 
 def address_of(sock: socket.socket) -> str:

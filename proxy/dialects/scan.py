@@ -103,13 +103,22 @@ _PLAIN_ENDS: Final = frozenset(
 
 
 class ChatScanner(_Base):
-    """Chat Completions and Completions. `hide_usage`: the usage chunk was asked for by the daemon alone."""
+    """Chat Completions and Completions. `hide_usage`: the usage chunk was asked for by the daemon alone; `choices`: how
+    many answers were asked for."""
 
-    def __init__(self, *, hide_usage: bool = False) -> None:
+    def __init__(self, *, hide_usage: bool = False, choices: int = 1) -> None:
         super().__init__()
         self._hide_usage = hide_usage
-        self._open: set[int] = set()
-        self._ended = False
+        self._wanted = choices
+        self._ended: set[int] = set()
+        self._seen: set[int] = set()
+
+    def see(self, event: bytes) -> Progress:
+        progress = super().see(event)
+        if progress is Progress.TERMINAL and not self._seen:
+            self.complete = False
+            raise MalformedEvent("the end of an answer that never began")
+        return progress
 
     def judge(self, value: dict[str, Any]) -> Progress:
         if self.failed(value):
@@ -128,16 +137,16 @@ class ChatScanner(_Base):
         for choice in choices:
             if isinstance(choice, dict) and self._choice(choice):
                 content = True
-        self.complete = self._ended and not self._open
+        self.complete = self._ended >= self._seen and len(self._ended) >= self._wanted
         return Progress.CONTENT if content else Progress.LIFECYCLE
 
     def _choice(self, choice: Mapping[str, Any]) -> bool:
         index = _int(choice.get("index"))
+        self._seen.add(index)
         if choice.get("finish_reason"):
-            self._open.discard(index)
-            self._ended = True
+            self._ended.add(index)
             return True
-        self._open.add(index)
+        self._ended.discard(index)
         delta = choice.get("delta") or choice.get("message")
         if isinstance(delta, dict):
             return any(value for key, value in delta.items() if key != "role")
@@ -226,10 +235,10 @@ def _speaks(block: object) -> bool:
     return kind not in ("text", "thinking") or bool(block.get("text") or block.get("thinking"))
 
 
-def scanner(operation: Operation, *, hide_usage: bool = False) -> Scanner:
+def scanner(operation: Operation, *, hide_usage: bool = False, choices: int = 1) -> Scanner:
     """The scanner for the streams of an operation."""
     if operation in (Operation.CHAT, Operation.COMPLETIONS):
-        return ChatScanner(hide_usage=hide_usage)
+        return ChatScanner(hide_usage=hide_usage, choices=choices)
     if operation is Operation.RESPONSES:
         return ResponsesScanner()
     if operation is Operation.MESSAGES:

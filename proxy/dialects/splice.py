@@ -18,6 +18,7 @@ import msgspec
 
 from proxy.dialects.json import decode, encode, top_level
 
+MAX_MODEL: Final = 256
 _SPACE: Final = b" \t\r\n"
 _ALPHABET: Final = digits + ascii_letters
 _AFTER_KEY: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
@@ -62,10 +63,18 @@ def peek(body: bytes) -> Head:
     model = decode(fields["model"]) if "model" in fields else None
     if model is not None and (not isinstance(model, str) or not model):
         raise BadBody("`model` must be a non-empty string", "model", "invalid_model")
+    if model is not None and len(model) > MAX_MODEL:
+        raise BadBody(f"`model` is longer than {MAX_MODEL} characters", "model", "invalid_model")
     stream = "stream" in fields and decode(fields["stream"]) is True
     options = decode(fields["stream_options"]) if "stream_options" in fields else None
     asked = options.get("include_usage") if isinstance(options, dict) else None
     return Head(model, stream, asked if isinstance(asked, bool) else None, frozenset(fields))
+
+
+def field(body: bytes, name: str) -> object:
+    """The value of one field of a JSON object that was read before; None where it is not there."""
+    found = top_level(body).get(name)
+    return None if found is None else decode(found)
 
 
 def _reason(body: bytes, exc: ValueError) -> str:

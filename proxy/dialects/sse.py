@@ -13,7 +13,7 @@ MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 _END: Final = re.compile(rb"\n\n|\n\r\n|\r\r|\n\r(?=[^\n])")
 _LINE: Final = re.compile(rb"\r\n|\n|\r")
 _BOM: Final = b"\xef\xbb\xbf"
-_BESIDE: Final = re.compile(rb":|(?:event|id|retry)(?::|$)")
+_BESIDE: Final = re.compile(rb":|(?:event|id|retry)(?::|$)|data:?[ ]?$")
 
 
 class EventTooLarge(Exception):

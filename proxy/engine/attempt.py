@@ -27,6 +27,17 @@ _JSON: Final = ("application/json", "application/problem+json")
 _VAGUE: Final = ("", "text/plain", "application/octet-stream")  # says nothing: the body has to be looked at
 _ERROR_SECONDS: Final = 10.0  # for the body of an error: its status is known and can do without
 _OPAQUE: Final = frozenset({Operation.AUDIO, Operation.FILES})
+# Where `stream` is heeded for certain; OpenAI's older transcription models, for one, do not know it.
+_DIALECTS: Final = frozenset({Operation.CHAT, Operation.COMPLETIONS, Operation.MESSAGES, Operation.RESPONSES})
+
+
+class Hearer(msgspec.Struct, frozen=True):
+    """Who hears how an attempt goes: `head` makes the client's headers out of the provider's, `answered` is told the
+    provider's status, `begun` that the first content is there."""
+
+    head: Callable[[int, list[tuple[str, str]]], list[tuple[str, str]]]
+    answered: Callable[[int], None]
+    begun: Callable[[], None]
 
 
 class Attempter(msgspec.Struct, frozen=True):
@@ -44,13 +55,9 @@ class Attempter(msgspec.Struct, frozen=True):
         routing: Routing,
         seconds: float,
         reply: Reply,
-        head: Callable[[int, list[tuple[str, str]]], list[tuple[str, str]]],
-        answered: Callable[[int], None],
+        hearer: Hearer,
     ) -> Outcome:
-        """One attempt within `seconds` until its first content.
-
-        `answered` hears the provider's status; `head` makes the client's headers out of the provider's.
-        """
+        """One attempt within `seconds` until its first content."""
         started = self.now()
         connection = candidate.connection
         try:
@@ -64,21 +71,23 @@ class Attempter(msgspec.Struct, frozen=True):
         except (UpstreamError, ClockExpired) as exc:
             return Outcome(_unanswered(connection, exc))
         try:
-            answered(response.status)
+            hearer.answered(response.status)
             left = max(0.001, seconds - (self.now() - started))
             if not 200 <= response.status < 300:
-                return await self._refused(connection, response, head, min(left, _ERROR_SECONDS))
+                return await self._refused(connection, response, hearer, min(left, _ERROR_SECONDS))
             relay = Relay(
                 call=call,
                 reply=reply,
                 response=response,
-                headers=head(response.status, passing.to_client(response.headers)),
+                headers=hearer.head(response.status, passing.to_client(response.headers)),
                 timeouts=routing.timeouts,
                 first_byte=left,
                 who=connection.provider,
                 classify=partial(_classify, connection, self.wall),
                 now=self.now,
                 interrupt=self.interrupt,
+                begun=hearer.begun,
+                scrub=_scrubber(connection),
             )
             return await self._relay(relay, hide, left)
         finally:
@@ -101,7 +110,7 @@ class Attempter(msgspec.Struct, frozen=True):
         self,
         connection: Connection,
         response: UpstreamResponse,
-        head: Callable[[int, list[tuple[str, str]]], list[tuple[str, str]]],
+        hearer: Hearer,
         seconds: float,
     ) -> Outcome:
         try:
@@ -109,25 +118,30 @@ class Attempter(msgspec.Struct, frozen=True):
                 body = await read_body(response, dog, seconds, MAX_ERROR_BYTES)
         except (UpstreamError, ClockExpired):
             body = b""  # the status alone has to do
+        body = _scrubber(connection)(body)
         fault = classify_response(
             response.status, response.headers, body, connection=connection.provider, wall=self.wall()
         )
-        headers = head(response.status, passing.to_client(response.headers))
+        headers = hearer.head(response.status, passing.to_client(response.headers))
         return Outcome(fault, refusal=Refusal(response.status, headers, body))
 
     async def _relay(self, relay: Relay, hide: bool, seconds: float) -> Outcome:
         call = relay.call
         kind = relay.response.header("content-type").partition(";")[0].strip().lower()
+        if relay.response.header("content-encoding").lower() not in ("", "identity"):
+            return _no_answer(relay, "answered in an encoding that was not asked for")
+        asked = call.stream or call.method != "POST" or call.operation not in _DIALECTS
+        if kind == "text/event-stream" and not asked:
+            return _no_answer(relay, "answered with a stream that was not asked for")
         if kind == "text/event-stream" or (call.stream and kind in _VAGUE):
-            return await relay.stream(scan.scanner(call.operation, hide_usage=hide))
-        if kind in _JSON and call.stream:
+            return await relay.stream(scan.scanner(call.operation, hide_usage=hide, choices=_choices(call)))
+        if kind in _JSON and call.stream and call.operation in _DIALECTS:
             return await self._whole_for_stream(relay, seconds)
-        if call.operation in _OPAQUE and kind not in _JSON:
+        if call.operation in _OPAQUE and kind not in (*_JSON, "text/html"):
             return await relay.opaque()
         if kind in _JSON or kind in _VAGUE:
             return await relay.whole(relay.timeouts.total)
-        fault = Fault(FaultKind.BAD_UPSTREAM, f"{relay.who} answered with {kind or 'no content type'!s:.60}")
-        return Outcome(fault)
+        return _no_answer(relay, f"answered with {kind or 'no content type'!s:.60}")
 
     async def _whole_for_stream(self, relay: Relay, seconds: float) -> Outcome:
         """A stream was asked for and one JSON text came: an error under status 200, or no answer at all."""
@@ -141,6 +155,23 @@ class Attempter(msgspec.Struct, frozen=True):
         if isinstance(error, dict):
             return Outcome(relay.classify(error))
         return Outcome(Fault(FaultKind.BAD_UPSTREAM, f"{relay.who} answered with one JSON text instead of a stream"))
+
+
+def _no_answer(relay: Relay, what: str) -> Outcome:
+    return Outcome(Fault(FaultKind.BAD_UPSTREAM, f"{relay.who} {what}"))
+
+
+def _choices(call: Call) -> int:
+    """How many answers to the one question the client wants."""
+    if "n" not in call.fields or call.body is None:
+        return 1
+    wanted = splice.field(call.body, "n")
+    return wanted if isinstance(wanted, int) and 1 <= wanted <= 1000 else 1
+
+
+def _scrubber(connection: Connection) -> Callable[[bytes], bytes]:
+    """What takes the connection's own key out of what its provider says in an error."""
+    return bytes if connection.secret is None else connection.secret.scrub
 
 
 def _body(call: Call, candidate: Candidate, routing: Routing) -> tuple[bytes | None, bool]:

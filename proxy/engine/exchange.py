@@ -12,7 +12,7 @@ import msgspec
 
 from config.model import Connection, Operation, Snapshot
 from proxy.dialects import envelope
-from proxy.engine.attempt import Attempter
+from proxy.engine.attempt import Attempter, Hearer
 from proxy.engine.call import Call, ClientGone, Reply
 from proxy.engine.relay import Outcome, Refusal
 from proxy.engine.repeat import may_repeat
@@ -25,6 +25,7 @@ from proxy.routing import (
     NoPlan,
     Plan,
     Target,
+    Ticket,
     exhausted,
     needs_lists,
     plan,
@@ -134,12 +135,19 @@ class _Run:
             self.exchange.fault = exc.fault
             await _answer(call, self.reply, self.exchange, exc.answer)
             return
+        spent: set[str] = set()  # an alias may name several models of a connection that has failed by now
         for candidate in chosen.candidates:
             seconds = self._seconds_left()
-            if seconds <= 0 or not engine.health.admit(candidate.connection):
+            if seconds <= 0 or candidate.connection.provider in spent:
                 continue
-            if await self._try(candidate, seconds):
+            ticket = engine.health.admit(candidate.connection)
+            if ticket is None:
+                continue
+            if await self._try(candidate, seconds, ticket):
                 return
+            fault = self.exchange.attempts[-1].fault
+            if fault is not None and fault.kind is not FaultKind.MODEL_MISSING:
+                spent.add(candidate.connection.provider)
         await self._give_up(chosen)
 
     def _seconds_left(self) -> float:
@@ -147,7 +155,7 @@ class _Run:
         passed = self.engine.now() - self.exchange.started
         return min(timeouts.first_byte, timeouts.before_answer - passed)
 
-    async def _try(self, candidate: Candidate, seconds: float) -> bool:
+    async def _try(self, candidate: Candidate, seconds: float, ticket: Ticket) -> bool:
         """One attempt; whether the request is over with it."""
         engine, exchange = self.engine, self.exchange
         connection, model = candidate.connection, candidate.model
@@ -157,11 +165,14 @@ class _Run:
         def answered(status: int) -> None:
             attempt.status = status
 
+        def begun() -> None:
+            engine.health.answering(connection, ticket)
+
+        hearer = Hearer(self._head, answered, begun)
         outcome: Outcome | None = None
         try:
-            outcome = await engine.attempter.run(
-                self.call, candidate, self.snapshot.settings.routing, seconds, self.reply, self._head, answered
-            )
+            routing = self.snapshot.settings.routing
+            outcome = await engine.attempter.run(self.call, candidate, routing, seconds, self.reply, hearer)
         except (ClientGone, asyncio.CancelledError):
             attempt.fault = Fault(FaultKind.CLIENT_GONE, "the client left")
             exchange.connection, exchange.model = connection.provider, model
@@ -169,21 +180,21 @@ class _Run:
         finally:
             attempt.ended = engine.now()
             if outcome is None:
-                engine.health.released(connection)
+                engine.health.released(connection, ticket)
                 engine.observer.attempt_ended(exchange, attempt)
-        self._settle(candidate, attempt, outcome)
+        self._settle(candidate, attempt, outcome, ticket)
         return await self._over(candidate, outcome)
 
-    def _settle(self, candidate: Candidate, attempt: Attempt, outcome: Outcome) -> None:
+    def _settle(self, candidate: Candidate, attempt: Attempt, outcome: Outcome, ticket: Ticket) -> None:
         """What the attempt says about its connection, and to those who watch."""
         engine, fault = self.engine, outcome.fault
         attempt.fault = fault
         if fault is None:
-            engine.health.succeeded(candidate.connection, candidate.model)
+            engine.health.succeeded(candidate.connection, candidate.model, ticket)
         elif fault.falls_back:
-            engine.health.failed(candidate.connection, candidate.model, fault)
+            engine.health.failed(candidate.connection, candidate.model, fault, ticket)
         else:
-            engine.health.released(candidate.connection)
+            engine.health.released(candidate.connection, ticket)
         first = outcome.first_content
         self._upstream += (first if first is not None else attempt.ended or attempt.started) - attempt.started
         engine.observer.attempt_ended(self.exchange, attempt)

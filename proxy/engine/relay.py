@@ -17,7 +17,7 @@ import msgspec
 from config.model import Operation, Timeouts
 from proxy.dialects import envelope, sse
 from proxy.dialects.envelope import Form
-from proxy.dialects.json import decode
+from proxy.dialects.json import decode, encode
 from proxy.dialects.scan import MalformedEvent, Progress, Scanner, judge_whole
 from proxy.engine.call import Call, Reply
 from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
@@ -83,6 +83,8 @@ class Relay(msgspec.Struct):
     classify: ClassifyError
     now: Callable[[], float]
     interrupt: Interrupt
+    begun: Callable[[], None]
+    scrub: Callable[[bytes], bytes]  # takes the key out of what an error says
     _outcome: Outcome = msgspec.field(default_factory=Outcome)
 
     async def whole(self, seconds: float) -> Outcome:
@@ -109,7 +111,7 @@ class Relay(msgspec.Struct):
             return self._bad("its answer is not JSON")
         usage, error, wrong = judge_whole(self.call.operation, value)
         if error is not None:
-            return self.classify(error)
+            return self.classify(decode(self.scrub(encode(error))))
         self._outcome.usage = usage
         return self._bad(wrong) if wrong else None
 
@@ -123,6 +125,7 @@ class Relay(msgspec.Struct):
                     dog.rest()
                     if not outcome.committed:
                         outcome.committed, outcome.first_content = True, self.now()
+                        self.begun()
                         await self.reply.begin(self.response.status, self.headers)
                     await self.reply.write(piece)
                     dog.arm(FaultKind.STALL, self.timeouts.idle)
@@ -250,6 +253,7 @@ class _Pump:
         relay = self.relay
         relay._outcome.committed = True
         relay._outcome.first_content = relay.now()
+        relay.begun()
         await relay.reply.begin(relay.response.status, relay.headers)
         if self._held:
             await relay.reply.write(b"".join(self._held))
@@ -257,13 +261,14 @@ class _Pump:
 
     async def _error(self, event: bytes) -> None:
         """An error the provider said: before the commit point it is ours to act on, after it the client's."""
-        self.fault = self.fault or self.relay.classify(self.scanner.error or {})
+        said = decode(self.relay.scrub(encode(self.scanner.error or {})))
+        self.fault = self.fault or self.relay.classify(said)
         if not self.relay._outcome.committed and self.fault.falls_back:
             self._over = True
             return
         if not self.relay._outcome.committed:
             await self._commit()
-        await self.relay.reply.write(event)
+        await self.relay.reply.write(self.relay.scrub(event))
         if self.relay.call.operation is not Operation.RESPONSES or b"response.failed" in event:
             self._over = True  # a Responses stream says `error` first and `response.failed` behind it
 

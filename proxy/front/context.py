@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -28,8 +30,31 @@ class Front(msgspec.Struct):
     key_digest: bytes  # SHA-256 of the daemon's own API key
     now: Callable[[], float]
     rejected: Callable[[str], None]
+    hosts: frozenset[str] = frozenset()  # the names of the addresses that are listened on
+    inherited: bool = False  # the sockets were handed over: who may use a path is for its mode to say
     closing: bool = False
     draining: bool = False
+    active: int = 0  # inference requests between their head and the end of their answer
+    _waiting: list[asyncio.Event] = msgspec.field(default_factory=list)
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Count one inference request, from before its body is read."""
+        self.active += 1
+        try:
+            yield
+        finally:
+            self.active -= 1
+            if not self.active:
+                for waiting in self._waiting:
+                    waiting.set()
+
+    async def idle(self) -> None:
+        """Return at a moment when no inference request is being served."""
+        while self.active:
+            event = asyncio.Event()
+            self._waiting.append(event)
+            await event.wait()
 
     async def snapshot(self) -> Snapshot:
         """The configuration for one request."""

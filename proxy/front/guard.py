@@ -85,14 +85,16 @@ async def _render(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except Refused as exc:
-        return error_response(request, exc)
+        refused = exc
     except web.HTTPException as exc:
-        return error_response(request, _from_http(request, exc))
+        refused = _from_http(request, exc)
     except ConnectionError:
         raise
     except Exception:
         _log.exception("a handler failed", extra={"redeo": {"request_id": request[REQUEST_ID]}})
-        return error_response(request, Refused(500, "internal_error", "the daemon failed; its log says where"))
+        refused = Refused(500, "internal_error", "the daemon failed; its log says where")
+    request.config_dict[FRONT].rejected(refused.code)
+    return error_response(request, refused)
 
 
 def _from_http(request: web.Request, exc: web.HTTPException) -> Refused:
@@ -120,24 +122,22 @@ def _where_instead(path: str) -> str:
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     settings = request.config_dict[FRONT].current().settings
-    try:
-        _check_peer(request)
-        _check_target(request)
-        host = _check_host(request, settings)
-        _check_origin(request, host, settings)
-        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-            return _preflight(request)
-        _check_framing(request)
-        _check_key(request)
-        _check_content_type(request)
-    except Refused as exc:
-        request.config_dict[FRONT].rejected(exc.code)
-        raise
+    _check_peer(request)
+    _check_target(request)
+    host = _check_host(request, settings)
+    _check_origin(request, host, settings)
+    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+        return _preflight(request)
+    _check_framing(request)
+    _check_key(request)
+    _check_content_type(request)
     return await handler(request)
 
 
 def _check_peer(request: web.Request) -> None:
-    """On a Unix socket the kernel says who calls: the daemon's own user or root (unix(7), SO_PEERCRED)."""
+    """On a Unix socket of our own the kernel says who calls: our user or root (unix(7), SO_PEERCRED)."""
+    if request.config_dict[FRONT].inherited:
+        return
     sock = request.transport.get_extra_info("socket") if request.transport is not None else None
     if sock is None or sock.family != socket.AF_UNIX:
         return
@@ -157,7 +157,7 @@ def _check_host(request: web.Request, settings: Settings) -> str:
     hosts = request.headers.getall("Host", [])
     if len(hosts) != 1:
         raise Refused(400, "bad_host", "exactly one Host header is needed")
-    if not host_allowed(hosts[0], settings):
+    if not host_allowed(hosts[0], settings, request.config_dict[FRONT].hosts):
         raise Refused(421, "host_not_allowed", "this Host name is not this daemon's (see `allowed_hosts`)")
     return hosts[0]
 
@@ -166,7 +166,7 @@ def _check_origin(request: web.Request, host: str, settings: Settings) -> None:
     """Browsers say where a request comes from; programs say nothing of it."""
     origins = request.headers.getall("Origin", [])
     if origins:
-        if len(origins) > 1 or not origin_allowed(origins[0], host, settings):
+        if len(origins) > 1 or not origin_allowed(origins[0], host, settings, request.config_dict[FRONT].hosts):
             raise Refused(403, "origin_not_allowed", "web pages of this origin may not use the daemon")
         request[FROM_ALLOWED_ORIGIN] = True
         return

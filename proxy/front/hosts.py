@@ -22,13 +22,14 @@ def _listen_host(settings: Settings) -> str:
     return "" if host in ("0.0.0.0", "[::]") else host  # every address is none in particular
 
 
-def host_allowed(host: str, settings: Settings) -> bool:
-    """Whether a Host header names this daemon: a loopback name, the listen address, or a configured name."""
+def host_allowed(host: str, settings: Settings, bound: frozenset[str] = frozenset()) -> bool:
+    """Whether a Host header names this daemon: a loopback name, an address listened on, or a configured name."""
     found = _HOST.fullmatch(host.lower())
     if found is None or (found["port"] is not None and not 0 < int(found["port"]) < 65536):
         return False
     name = found["name"]
-    return name in _LOOPBACK or (name and name == _listen_host(settings)) or _configured(host, name, settings)
+    ours = name in _LOOPBACK or name in bound or (name and name == _listen_host(settings))
+    return bool(ours) or _configured(host, name, settings)
 
 
 def _configured(host: str, name: str, settings: Settings) -> bool:
@@ -36,9 +37,9 @@ def _configured(host: str, name: str, settings: Settings) -> bool:
     return name in allowed or host.lower() in allowed
 
 
-def origin_allowed(origin: str, host: str, settings: Settings) -> bool:
+def origin_allowed(origin: str, host: str, settings: Settings, bound: frozenset[str] = frozenset()) -> bool:
     """Whether a page of this origin may talk to us: the daemon's own (the Host it was asked under) or a named one."""
     if origin.lower().rstrip("/") in {entry.lower().rstrip("/") for entry in settings.allowed_origins}:
         return True
     found = _ORIGIN.fullmatch(origin.lower())
-    return found is not None and found["host"] == host.lower() and host_allowed(host, settings)
+    return found is not None and found["host"] == host.lower() and host_allowed(host, settings, bound)

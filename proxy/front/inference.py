@@ -9,13 +9,13 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from config.model import Operation
+from config.model import Operation, Snapshot
 from proxy.dialects import headers as passing
 from proxy.dialects import multipart, splice
 from proxy.dialects.envelope import Form
 from proxy.engine import Call
 from proxy.fault import Exchange
-from proxy.front.context import FRONT, REQUEST_ID
+from proxy.front.context import FRONT, REQUEST_ID, Front
 from proxy.front.errors import Refused
 from proxy.front.gate import Gate
 from proxy.front.reply import HttpReply
@@ -38,14 +38,19 @@ def handler(operation: Operation, gate: Gate) -> Callable[[web.Request], Awaitab
         if front.draining:
             raise Refused(503, "gateway_shutting_down", "the daemon is shutting down", retry_after=1)
         snapshot = await front.snapshot()
+        with front.serving():
+            reply = await serve(request, front, snapshot)
+        if reply.response is None:
+            raise ConnectionResetError("the client left before its answer began")
+        return reply.response
+
+    async def serve(request: web.Request, front: Front, snapshot: Snapshot) -> HttpReply:
         async with gate.enter(snapshot.settings.limits):
             call = _call(request, operation, await read_body(request, snapshot.settings.limits.max_body_bytes))
             exchange = Exchange(call.id, operation.value, call.form.value, call.stream, front.now())
             reply = HttpReply(request)
             await front.engine.run(call, snapshot, reply, exchange)
-        if reply.response is None:
-            raise ConnectionResetError("the client left before its answer began")
-        return reply.response
+        return reply
 
     return handle
 

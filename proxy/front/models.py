@@ -19,6 +19,7 @@ from proxy.upstream.model_lists import ModelLists
 
 _PAGE: Final = 1000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST: Final = 32_503_680_000  # the year 3000: beyond it somebody counts milliseconds
 
 
 async def list_models(request: web.Request) -> web.Response:
@@ -89,7 +90,7 @@ def _created_at(text: object) -> int:
 
 
 def _anthropic(entry: Mapping[str, Any]) -> dict[str, Any]:
-    created = datetime.fromtimestamp(entry["created"], UTC) if entry["created"] > 0 else _EPOCH
+    created = datetime.fromtimestamp(entry["created"], UTC) if 0 < entry["created"] < _LATEST else _EPOCH
     name = entry.get("display_name")
     return {
         "type": "model",
@@ -104,7 +105,8 @@ def _anthropic_page(request: web.Request, entries: Mapping[str, Mapping[str, Any
     ids = list(entries)
     after, limit = request.query.get("after_id"), request.query.get("limit", str(_PAGE))
     start = ids.index(after) + 1 if after is not None and after in entries else 0
-    count = min(int(limit), _PAGE) if limit.isascii() and limit.isdigit() and int(limit) else _PAGE
+    asked = int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 10 else 0
+    count = min(asked, _PAGE) if asked else _PAGE
     page = ids[start : start + count]
     return {
         "data": [_anthropic(entries[ident]) for ident in page],

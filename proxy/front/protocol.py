@@ -24,11 +24,12 @@ _log = logging.getLogger("redeo.http")
 class Protocol(RequestHandler):
     """One connection of a client."""
 
-    __slots__ = ("_header_timer",)
+    __slots__ = ("_header_timer", "_silent")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._header_timer: asyncio.TimerHandle | None = None
+        self._silent = True  # nothing has come yet
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -40,7 +41,8 @@ class Protocol(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         before = self._request_count
-        if self._header_timer is not None and not before:
+        if self._silent:  # from here on the clock of a header block counts, once for all of it
+            self._silent = False
             self._disarm()
         super().data_received(data)
         if self._request_count > before:

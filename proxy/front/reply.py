@@ -51,8 +51,9 @@ class HttpReply:
         """The stream is complete."""
         assert self._stream is not None
         try:
-            await self._stream.write_eof()
-        except ConnectionError:
+            async with asyncio.timeout(_PROGRESS_SECONDS):
+                await self._stream.write_eof()
+        except (ConnectionError, TimeoutError):
             raise ClientGone from None
 
     def abort(self) -> None:

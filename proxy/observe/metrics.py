@@ -41,7 +41,7 @@ class Metrics:
         self.interrupted = c("redeo_streams_interrupted", "Answers that broke off", "connection", "reason")
         self.reloads = c("redeo_config_reloads", "Reloads of the configuration", "result")
         self.reload_failures = c("redeo_config_reload_failures", "Reloads that kept the old configuration")
-        self.rejected = c("redeo_rejected", "Requests refused before routing", "reason")
+        self.rejected = c("redeo_rejected", "Requests refused before any attempt", "reason")
         h = self._histogram
         self.duration = h("redeo_request_duration_seconds", "Arrival to end", _SECONDS, "operation")
         self.first = h("redeo_time_to_first_token_seconds", "Arrival to first content", _SECONDS, "connection")
@@ -120,7 +120,7 @@ class Metrics:
                 self._child(self.tokens, connection, kind).inc(number)
 
     def refused(self, code: str) -> None:
-        """The guard turned a request away."""
+        """The daemon refused a request by itself."""
         self._child(self.rejected, code).inc()
 
     def reloaded(self, ok: bool) -> None:

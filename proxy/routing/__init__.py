@@ -1,7 +1,7 @@
 """Pure decisions: who serves a request, who is well, what a failure means, what the client is told in the end."""
 
 from proxy.routing.classify import classify_error, classify_response
-from proxy.routing.health import Health
+from proxy.routing.health import Health, Ticket
 from proxy.routing.outcome import GatewayAnswer, Skipped, exhausted
 from proxy.routing.plan import Candidate, ModelLists, NoPlan, Plan, Target, needs_lists, plan, resolve
 
@@ -14,6 +14,7 @@ __all__ = [
     "Plan",
     "Skipped",
     "Target",
+    "Ticket",
     "classify_error",
     "classify_response",
     "exhausted",

@@ -30,6 +30,7 @@ class _Signs(msgspec.Struct, frozen=True):
     code: str  # the provider's `code` and `type` words, joined by blanks
     text: str  # its message
     retry: bool  # it says when to come back
+    foreign: bool = False  # there is a body, and it is no provider's: a firewall's page
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -38,8 +39,11 @@ class _Row(msgspec.Struct, frozen=True):
     code: re.Pattern[str] | None = None
     text: re.Pattern[str] | None = None
     no_retry: bool = False
+    foreign: bool = False
 
     def fits(self, signs: _Signs) -> bool:
+        if self.foreign and not signs.foreign:
+            return False
         if self.statuses is not None and signs.status not in self.statuses:
             return False
         if self.no_retry and signs.retry:
@@ -51,7 +55,13 @@ class _Row(msgspec.Struct, frozen=True):
 
 
 def _row(
-    kind: FaultKind, statuses: Sequence[int] | None, code: str = "", text: str = "", no_retry: bool = False
+    kind: FaultKind,
+    statuses: Sequence[int] | None,
+    code: str = "",
+    text: str = "",
+    *,
+    no_retry: bool = False,
+    foreign: bool = False,
 ) -> _Row:
     return _Row(
         kind,
@@ -59,6 +69,7 @@ def _row(
         re.compile(code) if code else None,
         re.compile(text) if text else None,
         no_retry,
+        foreign,
     )
 
 
@@ -73,6 +84,7 @@ _QUOTA_TEXT: Final = (
     r"spend(?:ing)? limit|out of credits|credits are depleted|(?:doesn't|does not) have any credits|"
     r"specified api usage limits|key limit exceeded"
 )
+_ABSENT: Final = r"(?:does not exist|not found|not exist|no access|(?:has been )?decommissioned)"
 _TABLE: Final = (
     _row(FaultKind.REDIRECT, range(300, 400)),
     _row(FaultKind.QUOTA, (402,)),
@@ -99,7 +111,8 @@ _TABLE: Final = (
         FaultKind.CONTENT_FILTER,
         _REFUSALS,
         r"content_policy|content_filter|responsibleaipolicy|moderation_blocked|safety_violation|invalid_prompt",
-        r"content (?:management )?policy|content filter|flagged (?:by|for|as)",
+        r"content (?:management )?policy|content filter|flagged (?:by|for|as)|"
+        r"violates (?:our |the )?usage guidelines|safety_check_type",
     ),
     _row(
         FaultKind.AUTH,
@@ -109,19 +122,23 @@ _TABLE: Final = (
         r"no auth credentials|ip not authorized|user location is not supported",
     ),
     _row(FaultKind.AUTH, (401, 407)),
+    # Of a bad request it has to be said in the same breath, for such texts name the model for many reasons.
+    _row(FaultKind.MODEL_MISSING, (400, 422), text=r"\bmodel:?\s+(?:\S{1,120}\s+)?(?:was |is )?" + _ABSENT),
+    _row(FaultKind.MODEL_MISSING, (200, 403, 404, 410), text=r"model.{0,120}" + _ABSENT),
     _row(
         FaultKind.MODEL_MISSING,
         (200, 400, 403, 404, 410, 422),
         r"model_not_found|model_not_available|model_decommissioned|unknown_model|invalid_model|model_not_supported|"
         r"deploymentnotfound",
         # "not supported" has to be said of the model itself, not of a parameter that it does not take.
-        r"model.{0,120}(?:does not exist|not found|not exist|no access|decommissioned)|not found the model|"
+        r"not found the model|"
         r"model\s+(?:\S{1,100}\s+)?(?:is|was)\s+(?:currently\s+)?not\s+(?:supported|available)"
         r"(?! (?:in|with|for|by)\b)|\b(?:not a valid|unknown|invalid) model\b|model identifier is invalid|"
         r"\bno (?:such )?models?\b(?! (?:specified|provided|given|was))|"
         r"no endpoints found|no allowed providers|(?:do|does)(?: not|n't) have access to.{0,80}model",
     ),
     _row(FaultKind.MODEL_MISSING, (404,), text=r"^model:"),
+    _row(FaultKind.BAD_UPSTREAM, (403,), foreign=True),
     _row(FaultKind.AUTH, (403,)),
     _row(FaultKind.TIMEOUT, (408, 425)),
     # An error inside a 200 answer has no status of its own: its words have to do.
@@ -144,7 +161,9 @@ def classify_response(
     """The fault that an answer without success is. `headers` have lower-case names; `wall` is the present, aware."""
     wait = retry_after(headers, body, wall)
     explicit = any(name == "retry-after" for name, _ in headers)
-    return _fault(status, _error_of(object_of(body) or {}), connection, wait, explicit=explicit)
+    error = object_of(body)
+    foreign = error is None and bool(body.strip())
+    return _fault(status, _error_of(error or {}), connection, wait, explicit=explicit, foreign=foreign)
 
 
 def classify_error(error: Mapping[str, Any], *, connection: str, wall: datetime) -> Fault:
@@ -176,12 +195,19 @@ def _error_of(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fault(
-    status: int, error: Mapping[str, Any], connection: str, wait: float | None, *, explicit: bool, in_200: bool = False
+    status: int,
+    error: Mapping[str, Any],
+    connection: str,
+    wait: float | None,
+    *,
+    explicit: bool,
+    in_200: bool = False,
+    foreign: bool = False,
 ) -> Fault:
     message = error.get("message")
     message = message if isinstance(message, str) else ""
     signs = _Signs(
-        status, " ".join(_words(error)).lower(), message.lower()[:4000], explicit or _AGAIN in message.lower()
+        status, " ".join(_words(error)).lower(), message.lower()[:4000], explicit or _AGAIN in message.lower(), foreign
     )
     kind = next((row.kind for row in _TABLE if row.fits(signs)), FaultKind.BAD_UPSTREAM)
     said = clean(message)

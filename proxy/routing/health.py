@@ -62,6 +62,10 @@ class Verdict(msgspec.Struct, frozen=True):
 _FINE: Final = Verdict(True)
 
 
+class Ticket:
+    """One attempt that was admitted. Its identity is all there is to it."""
+
+
 class _State(msgspec.Struct):
     """One connection's. `closed_until` with its kind: not before then, and then one probe decides."""
 
@@ -70,7 +74,7 @@ class _State(msgspec.Struct):
     kind: FaultKind | None = None
     closed_until: float = 0.0
     openings: int = 0
-    probing: bool = False
+    probe: Ticket | None = None
     models: dict[str, float] = msgspec.field(default_factory=dict)
     unused_since: float | None = None
 
@@ -102,46 +106,57 @@ class Health:
         if state.kind is FaultKind.AUTH:
             return Verdict(False, state.kind, reason, None)
         if state.closed_until > now:
-            return Verdict(False, state.kind, reason, state.closed_until - now, state.probing)
-        if state.probing:
+            return Verdict(False, state.kind, reason, state.closed_until - now, state.probe is not None)
+        if state.probe is not None:
             return Verdict(False, state.kind, f"{reason}; a probe is under way", 1.0, True)
         return _FINE
 
-    def admit(self, connection: Connection) -> bool:
-        """Call right before an attempt: False where a probe is under way already, or was refused since `check`.
+    def admit(self, connection: Connection) -> Ticket | None:
+        """Call right before an attempt: None where a probe is under way already, or was refused since `check`.
 
-        An open breaker alone admits before its time: the plan may have nobody better.
+        An open breaker alone admits before its time: the plan may have nobody better. The ticket goes with what is
+        said of the attempt later, so that an older request cannot pass for the probe.
         """
         state = self._states.get(connection.identity)
         if state is None or state.kind is None:
-            return True
-        if state.probing or state.kind is FaultKind.AUTH:
-            return False
+            return Ticket()
+        if state.probe is not None or state.kind is FaultKind.AUTH:
+            return None
         if state.kind in (FaultKind.QUOTA, FaultKind.RATE) and state.closed_until > self._now():
-            return False
+            return None
+        ticket = Ticket()
         if state.kind is not FaultKind.RATE:
-            state.probing = True
-        return True
+            state.probe = ticket
+        return ticket
 
-    def succeeded(self, connection: Connection, model: str | None) -> None:
+    def answering(self, connection: Connection, ticket: Ticket) -> None:
+        """The attempt has said its first content: if it is the probe, others need not wait for its end."""
+        state = self._states.get(connection.identity)
+        if state is not None and state.probe is ticket:  # the failures stay: should it break off, one is enough
+            state.probe, state.kind, state.closed_until = None, None, 0.0
+
+    def succeeded(self, connection: Connection, model: str | None, ticket: Ticket) -> None:
         """An attempt ended well. One that began before the connection was closed does not open it again."""
         state = self._states.setdefault(connection.identity, _State())
         now = self._now()
         state.outcomes.append((now, True))
         if model is not None:
             state.models.pop(model, None)
-        if state.kind is FaultKind.AUTH or (state.closed_until > now and not state.probing):
+        probed = state.probe is ticket
+        if state.kind is FaultKind.AUTH or (not probed and (state.closed_until > now or state.probe is not None)):
             return
-        state.failures, state.kind, state.probing, state.openings = 0, None, False, 0
+        state.failures, state.kind, state.probe, state.openings = 0, None, None, 0
         state.closed_until = 0.0
 
-    def failed(self, connection: Connection, model: str | None, fault: Fault) -> None:
+    def failed(self, connection: Connection, model: str | None, fault: Fault, ticket: Ticket) -> None:
         """An attempt failed by the provider's fault; other faults change nothing."""
         if not fault.falls_back:
-            self.released(connection)
+            self.released(connection, ticket)
             return
         state = self._states.setdefault(connection.identity, _State())
-        probed, state.probing = state.probing, False
+        probed = state.probe is ticket
+        if probed:
+            state.probe = None
         now = self._now()
         match fault.kind:
             case FaultKind.MODEL_MISSING:
@@ -182,11 +197,11 @@ class Health:
             until = now + min(_OPEN * state.openings, _OPEN_MAX) * self._jitter()
             self._close(state, kind, until, probed)
 
-    def released(self, connection: Connection) -> None:
+    def released(self, connection: Connection, ticket: Ticket) -> None:
         """The attempt ended without saying anything of the provider (the client left, or erred)."""
         state = self._states.get(connection.identity)
-        if state is not None:
-            state.probing = False
+        if state is not None and state.probe is ticket:
+            state.probe = None
 
     def retain(self, connections: Iterable[Connection]) -> None:
         """Forget what belongs to no connection any more, ten minutes later (a removal may be undone)."""

@@ -68,7 +68,8 @@ def exhausted(plan: _Plan, attempts: Sequence[Attempt]) -> GatewayAnswer:
     status, code, again = _ANSWERS[chosen]
     told = [a.fault.public for a in attempts if a.fault is not None] + [_left_out(s) for s in plan.skipped]
     message = "no connection could serve this: " + "; ".join(told) if told else "no connection could be tried"
-    wait = _soonest(plan, attempts) if again and chosen in _WAITS else None
+    known = bool(plan.skipped) and all(s.retry_in is not None for s in plan.skipped)
+    wait = _soonest(plan, attempts) if again and (chosen in _WAITS or known) else None
     return GatewayAnswer(status, code, message, wait, again, "model" if chosen is FaultKind.MODEL_MISSING else None)
 
 

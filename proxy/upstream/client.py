@@ -10,6 +10,7 @@ import asyncio
 import io
 import ssl
 from collections.abc import Iterable
+from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Final
 from urllib.parse import urlsplit
@@ -52,12 +53,18 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
 class UpstreamResponse:
     """The head of an answer, and its body piece by piece. Must be closed or read to its end."""
 
-    __slots__ = ("_response", "headers", "status")
+    __slots__ = ("_lost", "_response", "headers", "status")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.status = response.status
         self.headers: list[tuple[str, str]] = [(k.lower(), v) for k, v in response.headers.items()]
+        # When the framing of a body is broken, aiohttp (3.14) closes the socket and tells nobody who reads.
+        connection = response.connection
+        protocol = None if connection is None else connection.protocol
+        self._lost = None if protocol is None else protocol.closed
+        if self._lost is not None:
+            self._lost.add_done_callback(self._broken)
 
     def header(self, name: str) -> str:
         """The first header of that (lower-case) name, or an empty text."""
@@ -70,8 +77,17 @@ class UpstreamResponse:
         except (aiohttp.ClientError, OSError) as exc:
             raise UpstreamError(FaultKind.INTERRUPTED, Phase.SENT, _name(exc)) from None
 
+    def _broken(self, lost: asyncio.Future[None]) -> None:
+        if not lost.cancelled():
+            lost.exception()  # it is looked at
+        content = self._response.content
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
+
     def close(self) -> None:
         """Give the connection up: the provider sees it closed unless the answer had ended."""
+        if self._lost is not None:
+            self._lost.remove_done_callback(self._broken)
         if self._response.content.at_eof():
             self._response.release()
         else:
@@ -181,7 +197,10 @@ async def _note_reuse(
 
 
 def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _name(exc: BaseException) -> str:

@@ -81,7 +81,7 @@ Script = Callable[[Received, Wire], Awaitable[None]]
 class Upstream:
     """`async with Upstream(script, ...) as up`: `up.base_url` ends in /v1, `up.requests` holds what came."""
 
-    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None, models: list[str] | None = None) -> None:
+    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None, models: list[Any] | None = None) -> None:
         self.scripts = list(scripts) or [chat()]
         self.requests: list[Received] = []
         self.list_requests: list[Received] = []
@@ -169,7 +169,8 @@ class Upstream:
         if self.models is None:
             await answer({"error": {"message": "no such route"}}, 404)(received, wire)
         else:
-            data = [{"id": name, "object": "model", "owned_by": "test"} for name in self.models]
+            plain = {"object": "model", "owned_by": "test"}
+            data = [entry if isinstance(entry, dict) else {"id": entry, **plain} for entry in self.models]
             await answer({"object": "list", "data": data})(received, wire)
 
 

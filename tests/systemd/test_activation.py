@@ -285,3 +285,15 @@ def wait_until(true: object) -> None:
             return
         waiting.wait(0.02)
     pytest.fail("did not come about in time")
+
+
+def test_several_workers_feed_one_watchdog(manager: Manager, listening: socket.socket) -> None:
+    config = manager.home / ".config" / "redeo" / "redeo.yaml"
+    config.write_text(config.read_text() + "workers: 2\n")
+    manager.environ["WATCHDOG_USEC"] = "400000"
+    process = manager.start(handed([listening.fileno()], REDEO), (listening.fileno(),))
+    manager.heard("READY=1")
+    for _ in range(3):
+        manager.heard("WATCHDOG=1")
+    assert manager.stop(process) == 0
+    manager.heard("STOPPING=1")

@@ -48,6 +48,15 @@ _RECORDED: list[tuple[int, Any, FaultKind]] = [
         ),
         K.CLIENT_INVALID,
     ),
+    # xAI refuses what is asked, not the key
+    (
+        403,
+        {"code": "forbidden", "error": "Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_BIO"},
+        K.CONTENT_FILTER,
+    ),
+    # The model is named, and something else is missing.
+    (400, _error("The model called a tool `find` that was not found in `tools`"), K.CLIENT_INVALID),
+    (400, _error("The model `gpt-9` does not exist", "invalid_request_error"), K.MODEL_MISSING),
     # bedrock-test-bedrock-error-0-b4501fa4
     (400, {"message": "The provided model identifier is invalid."}, K.MODEL_MISSING),
     # bedrock-test-multimodal-tool-return-matrix-direct-uploaded-file-657e957b
@@ -527,3 +536,9 @@ def test_a_deep_value_in_place_of_a_text(field: str) -> None:
     for depth in range(850, 1000, 5):
         deep = b"[" * depth + b"]" * depth
         assert _answer(429, b'{"error":{"%s":%s}}' % (field.encode(), deep)).kind is K.RATE
+
+
+def test_a_page_of_a_firewall_says_nothing_of_the_key() -> None:
+    page = classify_response(403, [], b"<html>Attention</html>", connection="alpha", wall=WALL)
+    assert page.kind is K.BAD_UPSTREAM
+    assert classify_response(403, [], b"", connection="alpha", wall=WALL).kind is K.AUTH

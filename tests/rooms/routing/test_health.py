@@ -13,6 +13,7 @@ from config.model import Connection
 from proxy.fault import CLIENT_KINDS, Fault, FaultKind
 from proxy.routing import Health
 from proxy.routing.health import BreakerState
+from tests.support.led import Led
 
 K = FaultKind
 BREAKER = sorted(set(K) - CLIENT_KINDS - {K.GATEWAY, K.AUTH, K.QUOTA, K.RATE, K.MODEL_MISSING})
@@ -20,7 +21,7 @@ BREAKER = sorted(set(K) - CLIENT_KINDS - {K.GATEWAY, K.AUTH, K.QUOTA, K.RATE, K.
 
 @pytest.fixture
 def health(clock: Any) -> Health:
-    return Health(clock, lambda: 1.0)
+    return Led(clock, lambda: 1.0)
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_exactly_one_probe(health: Health, alpha: Connection, clock: Any) -> Non
     clock.pass_(0.1)
     assert health.state(alpha) is BreakerState.HALF_OPEN
     assert _usable(health, alpha)
-    assert sum(health.admit(alpha) for _ in range(100)) == 1
+    assert sum(health.admit(alpha) is not None for _ in range(100)) == 1
     verdict = health.check(alpha, "m")
     assert not verdict.usable
     assert verdict.probing
@@ -179,7 +180,7 @@ def test_many_failures_at_once_are_one_opening(health: Health, alpha: Connection
 def test_the_opening_is_spread(alpha: Connection, clock: Any) -> None:
     waits = set()
     for _ in range(50):
-        health = Health(clock)
+        health = Led(clock)
         _fail(health, alpha, K.CONNECT, 5)
         wait = health.check(alpha, "m").retry_in
         assert wait is not None
@@ -242,7 +243,7 @@ def test_quota_waits_an_hour_then_one_probe(health: Health, alpha: Connection, c
     assert health.check(alpha, "m").retry_in == pytest.approx(1.0)
     clock.pass_(1)
     assert _usable(health, alpha)
-    assert [health.admit(alpha) for _ in range(3)] == [True, False, False]
+    assert [health.admit(alpha) is not None for _ in range(3)] == [True, False, False]
     _fail(health, alpha, K.QUOTA)
     assert health.check(alpha, "m").retry_in == pytest.approx(3600.0)
     clock.pass_(3600)
@@ -389,7 +390,7 @@ _STEPS = st.lists(
 def test_laws(steps: list[tuple[str, FaultKind, float]]) -> None:
     """Whatever happens: check changes nothing, a refusal says why, there is one probe at most, waits have a cap."""
     now = [0.0]
-    health = Health(lambda: now[0], lambda: 1.0)
+    health = Led(lambda: now[0], lambda: 1.0)
     alpha: Any = SimpleNamespace(identity="alpha")
     refused = False
     for step, kind, seconds in steps:
@@ -400,7 +401,7 @@ def test_laws(steps: list[tuple[str, FaultKind, float]]) -> None:
             health.succeeded(alpha, "m")
         elif step == "admit":
             limited = health.state(alpha) in (BreakerState.HALF_OPEN, BreakerState.OPEN)
-            admitted = [health.admit(alpha) for _ in range(3)]
+            admitted = [health.admit(alpha) is not None for _ in range(3)]
             assert not limited or sum(admitted) <= 1
         elif step == "release":
             health.released(alpha)
@@ -411,3 +412,37 @@ def test_laws(steps: list[tuple[str, FaultKind, float]]) -> None:
         assert verdict.usable == (verdict.kind is None) == (not verdict.reason)
         assert verdict.retry_in is None or 0 < verdict.retry_in <= 3600.001
         assert not refused or health.state(alpha) is BreakerState.DISABLED
+
+
+# Who may speak for the probe
+
+
+def _half_open(health: Led, alpha: Connection, clock: Any) -> Any:
+    _fail(health, alpha, K.CONNECT, 5)
+    clock.now += 31
+    ticket = health.admit(alpha)
+    assert ticket is not None
+    assert health.admit(alpha) is None
+    return ticket
+
+
+def test_an_older_request_neither_ends_nor_passes_for_the_probe(health: Led, alpha: Connection, clock: Any) -> None:
+    older = health.admit(alpha)
+    assert older is not None
+    probe = _half_open(health, alpha, clock)
+    health.released(alpha, older)
+    health.succeeded(alpha, "m", older)
+    assert health.admit(alpha) is None
+    health.failed(alpha, "m", Fault(K.CONNECT, "no"), older)
+    assert health.admit(alpha) is None
+    health.succeeded(alpha, "m", probe)
+    assert _usable(health, alpha)
+
+
+def test_a_probe_that_answers_lets_the_others_through(health: Led, alpha: Connection, clock: Any) -> None:
+    probe = _half_open(health, alpha, clock)
+    health.answering(alpha, probe)
+    assert _usable(health, alpha)
+    assert health.admit(alpha) is not None
+    health.failed(alpha, "m", Fault(K.STALL, "no"), probe)  # it broke off: one is enough now
+    assert not _usable(health, alpha)

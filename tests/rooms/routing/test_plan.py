@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from config.model import Connection, Operation, Quirks, Route, Snapshot
 from proxy.fault import Fault, FaultKind, Phase
 from proxy.routing import GatewayAnswer, Health, NoPlan, Skipped, Target, exhausted, needs_lists, plan, resolve
+from tests.support.led import Led
 
 K = FaultKind
 CHAT = Operation.CHAT
@@ -214,7 +215,7 @@ def test_the_fault_of_a_refusal(world: Any) -> None:
 
 @pytest.fixture
 def health(clock: Any) -> Health:
-    return Health(clock, lambda: 1.0)
+    return Led(clock, lambda: 1.0)
 
 
 @pytest.fixture
@@ -320,7 +321,7 @@ def test_the_rule_is_for_breakers_alone(health: Health, three: list[Target], kin
         _fail(health, target.connection, kind)
     assert plan(three, health, 6).candidates == ()
     mixed = three[1].connection
-    fresh = Health(lambda: 0.0, lambda: 1.0)
+    fresh = Led(lambda: 0.0, lambda: 1.0)
     _fail(fresh, three[0].connection, kind)
     _fail(fresh, mixed, K.CONNECT)
     assert _names(plan(three[:2], fresh, 6).candidates) == ["beta"]
@@ -335,7 +336,7 @@ def test_laws(states: list[tuple[FaultKind | None, bool]], most: int) -> None:
     """Candidates keep the order; each target is tried, left out with a reason, or beyond the limit; never two ways."""
     from types import SimpleNamespace
 
-    health = Health(lambda: 0.0, lambda: 1.0)
+    health = Led(lambda: 0.0, lambda: 1.0)
     targets = []
     for number, (kind, broken) in enumerate(states):
         connection: Any = SimpleNamespace(identity=str(number), provider=f"p{number}")

@@ -1,0 +1,158 @@
+"""Answers that look well and are none, framing that breaks, and keys that a provider's error repeats."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from tests.support.speech import CHAT, SPEECHES, Speech
+from tests.support.upstream import Received, Wire, answer, chat, error, stream
+
+
+def broken_chunks(first: bytes, kind: str) -> Any:
+    """A body whose next chunk has a header that is none; the connection stays open."""
+
+    async def script(received: Received, wire: Wire) -> None:
+        await wire.head(200, {"content-type": kind})
+        await wire.chunk(first)
+        await asyncio.sleep(0.05)  # or both are read as one, and what came before the fault is gone with it
+        await wire.send(b"hello\r\n")
+        await received.gone.wait()
+
+    return script
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_broken_framing_is_noticed_at_once(bench: Any, streamed: bool) -> None:
+    kind, first = ("text/event-stream", b": hi\n\n") if streamed else ("application/json", b'{"choices": [')
+    b = await bench(broken_chunks(first, kind), CHAT.good(), routing={"timeouts": {"first_byte": 30, "total": 30}})
+    begun = time.monotonic()
+    got = await b.ask(stream=streamed)
+    assert got.attempts == "alpha=interrupted beta=200"
+    assert time.monotonic() - begun < 5
+
+
+async def test_broken_framing_behind_content_ends_with_an_error(bench: Any) -> None:
+    opening = b"".join(CHAT.opening("one"))
+    b = await bench(broken_chunks(opening, "text/event-stream"), CHAT.good())
+    got = await b.ask(stream=True)
+    assert got.body.startswith(opening)
+    assert CHAT.endings(got.body) == (0, 1)
+
+
+async def test_a_terminator_alone_is_no_answer(bench: Any) -> None:
+    b = await bench(stream([b"data: [DONE]\n\n"]), CHAT.good())
+    assert (await b.ask(stream=True)).attempts == "alpha=bad_upstream beta=200"
+
+
+@pytest.mark.parametrize("speech", SPEECHES, ids=lambda speech: speech.name)
+async def test_a_stream_that_nobody_asked_for_is_no_answer(bench: Any, speech: Speech) -> None:
+    b = await bench(stream(speech.events("one")), speech.good(), speech=speech)
+    assert (await b.ask()).attempts == "alpha=bad_upstream beta=200"
+
+
+async def test_an_encoding_that_nobody_asked_for_is_no_answer(bench: Any) -> None:
+    b = await bench(answer(CHAT.whole, headers={"content-encoding": "gzip"}), CHAT.good())
+    assert (await b.ask()).attempts == "alpha=bad_upstream beta=200"
+
+
+async def test_of_several_choices_all_have_to_end(bench: Any) -> None:
+    events = CHAT.events("one")[:-1]  # choice 0 has its finish reason, choice 1 never came
+    b = await bench(stream(events, ending="whole"), CHAT.good())
+    got = await b.ask(stream=True, n=2)
+    assert CHAT.endings(got.body) == (0, 1)
+    got = await b.ask(stream=True, n=1)
+    assert CHAT.endings(got.body) == (1, 0)
+
+
+async def test_a_transcription_may_ignore_that_a_stream_was_asked_for(redeo: Any, provider: Any) -> None:
+    server = await redeo({"alpha": await provider(answer({"text": "hello"}))})
+    form = b'--b\r\ncontent-disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    body = form % (b"model", b"alpha/whisper-1") + form % (b"stream", b"true") + form % (b"file", b"x") + b"--b--\r\n"
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    got = await server.request("POST", "/v1/audio/transcriptions", data=body, headers=headers)
+    assert got.status == 200
+    assert got.json == {"text": "hello"}
+
+
+async def test_a_page_is_no_sound(redeo: Any, provider: Any) -> None:
+    async def page(received: Received, wire: Wire) -> None:
+        await wire.head(200, {"content-type": "text/html"})
+        await wire.chunk(b"<html>")
+        await wire.end()
+
+    server = await redeo({"alpha": await provider(page)})
+    got = await server.request("POST", "/v1/audio/speech", json={"model": "alpha/tts", "input": "hi", "voice": "a"})
+    assert got.status == 502
+
+
+@pytest.mark.parametrize("status", [400, 401, 500])
+async def test_a_key_that_the_provider_repeats_goes_no_further(redeo: Any, provider: Any, status: int) -> None:
+    async def parrot(received: Received, wire: Wire) -> None:
+        said = f"not with {received.header('authorization')}"
+        await error(status, "invalid_request_error", said)(received, wire)
+
+    server = await redeo({"alpha": await provider(parrot)}, connect=False)
+    own = "Zq7mK2pX9vB4"  # short, and of no known form
+    added = await server.request("POST", "/v1/providers", json={"provider": "alpha", "api_key": own})
+    assert added.status == 201
+    got = await server.chat()
+    assert got.status in (400, 502)
+    assert own.encode() not in got.body
+
+
+async def test_a_key_repeated_in_a_stream_goes_no_further(redeo: Any, provider: Any) -> None:
+    own = "Zq7mK2pX9vB4"
+    events = [*CHAT.opening("one"), CHAT.failure("server_error", f"bad key {own}")]
+    server = await redeo({"alpha": await provider(stream(events))}, connect=False)
+    await server.request("POST", "/v1/providers", json={"provider": "alpha", "api_key": own})
+    got = await server.chat(stream=True)
+    assert CHAT.endings(got.body) == (0, 1)
+    assert own.encode() not in got.body
+
+
+async def test_an_alias_asks_a_failing_connection_once(redeo: Any, provider: Any) -> None:
+    alpha, beta = await provider(error(500)), await provider(chat())
+    models = {"smart": ["alpha/a", "alpha/b", "beta/c", "alpha/d"]}
+    server = await redeo({"alpha": alpha, "beta": beta}, models=models)
+    got = await server.chat(model="smart")
+    assert got.headers["x-redeo-attempts"] == "alpha=500 beta=200"
+
+
+async def test_an_alias_asks_again_for_another_model(redeo: Any, provider: Any) -> None:
+    async def picky(received: Received, wire: Wire) -> None:
+        missing = error(404, "model_not_found", "no such model")
+        await (chat() if received.json["model"] == "b" else missing)(received, wire)
+
+    server = await redeo({"alpha": await provider(picky)}, models={"smart": ["alpha/a", "alpha/b"]})
+    assert (await server.chat(model="smart")).headers["x-redeo-attempts"] == "alpha=404 alpha=200"
+
+
+async def test_a_probe_that_streams_does_not_hold_up_the_others(redeo: Any, provider: Any) -> None:
+    release = asyncio.Event()
+
+    async def slow(received: Received, wire: Wire) -> None:
+        await wire.head(200, {"content-type": "text/event-stream"})
+        for event in CHAT.opening("one"):
+            await wire.chunk(event)
+        await release.wait()
+        for event in CHAT.events("one")[len(CHAT.opening("one")) :]:
+            await wire.chunk(event)
+        await wire.end()
+
+    up = await provider(*[error(500)] * 5, slow, chat())
+    server = await redeo({"alpha": up})
+    for _ in range(5):
+        assert (await server.chat()).status == 502
+    begun = asyncio.create_task(server.chat(stream=True))  # the only connection: tried before its time, as the probe
+    while len(up.requests) < 6:
+        await asyncio.sleep(0.005)
+    while (got := await server.chat()).status == 502:
+        await asyncio.sleep(0.005)
+    assert got.status == 200
+    assert not begun.done()
+    release.set()
+    assert CHAT.endings((await begun).body) == (1, 0)
