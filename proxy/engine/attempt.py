@@ -33,11 +33,11 @@ _DIALECTS: Final = frozenset({Operation.CHAT, Operation.COMPLETIONS, Operation.M
 
 class Hearer(msgspec.Struct, frozen=True):
     """Who hears how an attempt goes: `head` makes the client's headers out of the provider's, `answered` is told the
-    provider's status, `begun` that the first content is there."""
+    provider's status, `begun` that the first content is there, with the outcome that is still to come."""
 
     head: Callable[[int, list[tuple[str, str]]], list[tuple[str, str]]]
     answered: Callable[[int], None]
-    begun: Callable[[], None]
+    begun: Callable[[Outcome], None]
 
 
 class Attempter(msgspec.Struct, frozen=True):

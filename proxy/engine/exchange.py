@@ -165,7 +165,11 @@ class _Run:
         def answered(status: int) -> None:
             attempt.status = status
 
-        def begun() -> None:
+        partial = Outcome()
+
+        def begun(coming: Outcome) -> None:
+            nonlocal partial
+            partial = coming
             engine.health.answering(connection, ticket)
 
         hearer = Hearer(self._head, answered, begun)
@@ -176,6 +180,9 @@ class _Run:
         except (ClientGone, asyncio.CancelledError):
             attempt.fault = Fault(FaultKind.CLIENT_GONE, "the client left")
             exchange.connection, exchange.model = connection.provider, model
+            if partial.first_content is not None:  # what was seen of the answer counts
+                exchange.usage, exchange.first_content = partial.usage, partial.first_content
+                exchange.upstream_seconds = self._upstream + partial.first_content - attempt.started
             raise
         finally:
             attempt.ended = engine.now()

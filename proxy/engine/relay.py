@@ -83,7 +83,7 @@ class Relay(msgspec.Struct):
     classify: ClassifyError
     now: Callable[[], float]
     interrupt: Interrupt
-    begun: Callable[[], None]
+    begun: Callable[[Outcome], None]  # at the first content, with what will be known
     scrub: Callable[[bytes], bytes]  # takes the key out of what an error says
     _outcome: Outcome = msgspec.field(default_factory=Outcome)
 
@@ -125,7 +125,7 @@ class Relay(msgspec.Struct):
                     dog.rest()
                     if not outcome.committed:
                         outcome.committed, outcome.first_content = True, self.now()
-                        self.begun()
+                        self.begun(outcome)
                         await self.reply.begin(self.response.status, self.headers)
                     await self.reply.write(piece)
                     dog.arm(FaultKind.STALL, self.timeouts.idle)
@@ -214,6 +214,7 @@ class _Pump:
         if self._done_sent and self.relay.call.form is Form.OPENAI:
             return  # nothing counts behind `[DONE]`, and a second one is not passed on
         progress = self.scanner.see(event)
+        self.relay._outcome.usage = self.scanner.usage  # the client may leave before the end
         if progress is Progress.DONE:
             await self._done(event)
             return
@@ -253,7 +254,7 @@ class _Pump:
         relay = self.relay
         relay._outcome.committed = True
         relay._outcome.first_content = relay.now()
-        relay.begun()
+        relay.begun(relay._outcome)
         await relay.reply.begin(relay.response.status, relay.headers)
         if self._held:
             await relay.reply.write(b"".join(self._held))

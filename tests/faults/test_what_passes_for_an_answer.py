@@ -6,9 +6,10 @@ import asyncio
 import time
 from typing import Any
 
+import aiohttp
 import pytest
 
-from tests.support.speech import CHAT, SPEECHES, Speech
+from tests.support.speech import ANTHROPIC, CHAT, SPEECHES, Speech
 from tests.support.upstream import Received, Wire, answer, chat, error, stream
 
 
@@ -156,3 +157,17 @@ async def test_a_probe_that_streams_does_not_hold_up_the_others(redeo: Any, prov
     assert not begun.done()
     release.set()
     assert CHAT.endings((await begun).body) == (1, 0)
+
+
+async def test_what_was_counted_before_the_client_left_stays_counted(redeo: Any, provider: Any) -> None:
+    up = await provider(stream(ANTHROPIC.opening("one"), ending="hang"))
+    server = await redeo({"alpha": ANTHROPIC.entry(up)})
+    headers = {"authorization": f"Bearer {server.key}", "anthropic-version": "2023-06-01"}
+    url = f"{server.daemon.base_url}{ANTHROPIC.path}"
+    body = {**ANTHROPIC.body, "stream": True}
+    async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as response:
+        await response.content.readany()
+    while server.daemon.front.active:
+        await asyncio.sleep(0.005)
+    assert await server.metric('redeo_tokens_total{connection="alpha",kind="input"}') > 0
+    assert await server.metric('redeo_requests_total{operation="messages",status="client_gone"}') == 1
