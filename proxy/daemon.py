@@ -43,7 +43,6 @@ from proxy.observe.log import Observers, RequestLog, configure
 from proxy.routing import Health
 from proxy.upstream.client import Client, Pools
 from proxy.upstream.model_lists import ModelLists
-from proxy.workers import Manager, supervise
 
 _FIRST_THINGS_FIRST: Final = 0.1  # seconds: until then the processor belongs to the first request
 _LINGER: Final = 0.25  # seconds that accepted connections have to say what they want when the daemon stops
@@ -259,12 +258,16 @@ def serve(*, config: Path | None = None, state_dir: Path | None = None, listen: 
 
     interval = systemd.watchdog_interval()
 
-    def work(manager: Manager) -> int:
+    def work(manager: systemd.Manager) -> int:
         return _run(_serve(store, key, sockets, bool(inherited), manager, interval))
 
     count = store.current.settings.workers
-    manager = Manager(lambda: _announce_ready(store), systemd.alive, lambda: systemd.stopping("draining"))
-    return work(manager) if count == 1 else supervise(count, work, manager)
+    manager = systemd.Manager(lambda: _announce_ready(store), systemd.alive, lambda: systemd.stopping("draining"))
+    if count == 1:
+        return work(manager)
+    from proxy.workers import supervise
+
+    return supervise(count, work, manager)
 
 
 def _announce_ready(store: ConfigStore) -> None:
@@ -300,7 +303,7 @@ async def _serve(
     key: str,
     sockets: list[socket.socket],
     inherited: bool,
-    manager: Manager,
+    manager: systemd.Manager,
     interval: float | None,
 ) -> int:
     """One process from its start to its drained end."""
@@ -345,7 +348,7 @@ def _on_signals(daemon: Daemon, stop: asyncio.Event) -> None:
     loop.add_signal_handler(signal.SIGHUP, start_reload)
 
 
-async def _feed_watchdog(sock: socket.socket, manager: Manager, interval: float | None) -> None:
+async def _feed_watchdog(sock: socket.socket, manager: systemd.Manager, interval: float | None) -> None:
     """Tell the service manager that requests are answered; a daemon that answers none says nothing and is restarted."""
     while interval is not None:
         if await _answers(sock):

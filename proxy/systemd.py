@@ -10,11 +10,19 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import MutableMapping
-from typing import Final
+from collections.abc import Callable, MutableMapping
+from typing import Final, NamedTuple
 
 FIRST_FD: Final = 3  # SD_LISTEN_FDS_START
 _MICROSECONDS: Final = 1_000_000
+
+
+class Manager(NamedTuple):
+    """What the service manager is told: by the only process, or by the supervisor of several."""
+
+    ready: Callable[[], object]
+    alive: Callable[[], object]
+    stopping: Callable[[], object]
 
 
 def notify(*assignments: str, environ: MutableMapping[str, str] | None = None) -> bool:

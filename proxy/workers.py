@@ -16,9 +16,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Final, NamedTuple
+from typing import Final
 
 from proxy.harden import end_with_parent
+from proxy.systemd import Manager
 
 _log = logging.getLogger("redeo.workers")
 _MAX_FAST_DEATHS: Final = 5  # in a row, before it is clear that no worker can live
@@ -27,14 +28,6 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _READY: Final = b"r"
 _ALIVE: Final = b"a"
 _WORD: Final = 5  # bytes: what is said, and by whom; one write of so few is never split
-
-
-class Manager(NamedTuple):
-    """What the service manager is told: by the only process, or by the supervisor of several."""
-
-    ready: Callable[[], object]
-    alive: Callable[[], object]
-    stopping: Callable[[], object]
 
 
 Work = Callable[[Manager], int]

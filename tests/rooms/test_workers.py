@@ -12,7 +12,8 @@ import pytest
 
 HEAD = """
 import os, signal, sys, time
-from proxy.workers import Manager, supervise
+from proxy.systemd import Manager
+from proxy.workers import supervise
 
 def told(what):
     return lambda: print(what, flush=True)
