@@ -314,11 +314,11 @@ async def _serve(
     _on_signals(daemon, stop)
     quick_start.started()
     manager.ready()
-    dog = asyncio.create_task(_feed_watchdog(sockets[0], manager, interval))
+    dog = asyncio.create_task(_feed_watchdog(sockets[0], manager, interval, stop))
     await stop.wait()
     manager.stopping()
-    dog.cancel()
     await daemon.stop()
+    dog.cancel()
     return 0
 
 
@@ -348,10 +348,15 @@ def _on_signals(daemon: Daemon, stop: asyncio.Event) -> None:
     loop.add_signal_handler(signal.SIGHUP, start_reload)
 
 
-async def _feed_watchdog(sock: socket.socket, manager: systemd.Manager, interval: float | None) -> None:
-    """Tell the service manager that requests are answered; a daemon that answers none says nothing and is restarted."""
+async def _feed_watchdog(
+    sock: socket.socket, manager: systemd.Manager, interval: float | None, stop: asyncio.Event
+) -> None:
+    """Tell the service manager that requests are answered; a daemon that answers none says nothing and is restarted.
+
+    While it drains nothing new is answered, and it lives for as long as its loop turns.
+    """
     while interval is not None:
-        if await _answers(sock):
+        if stop.is_set() or await _answers(sock):
             manager.alive()
         await asyncio.sleep(interval)
 
