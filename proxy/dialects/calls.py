@@ -1,0 +1,93 @@
+"""Tool calls that arrive in fragments, handed on one after the other, however a provider mixes them.
+
+A call is streamed at once while it is the only one that is unfinished. Fragments of a later call wait until the one
+before it is whole: complete JSON, or the end of the answer. So no argument is ever lost or put into another call, and
+readers that know one open block at a time can follow.
+"""
+
+from __future__ import annotations
+
+from proxy.dialects.events import BlockDelta, BlockStart, Event, Kind, Ledger
+from proxy.dialects.json import decode
+
+
+class Calls:
+    """The calls of one choice. `ledger` numbers their blocks together with all others."""
+
+    def __init__(self, ledger: Ledger, choice: int) -> None:
+        self._ledger = ledger
+        self._choice = choice
+        self._ids: dict[object, str] = {}  # the call now known under a place, by its id
+        self._serial = 0
+        self._live: tuple[object, list[str]] | None = None
+        self._waiting: dict[object, tuple[Kind, str, str, list[str]]] = {}
+        self._free: set[object] = set()  # free-form calls, whose input may be empty
+
+    @property
+    def seen(self) -> bool:
+        """Whether there was any call."""
+        return self._serial > 0
+
+    def fragment(self, place: object, kind: Kind, ident: str, name: str, text: str) -> list[Event]:
+        """More of the call at this place of the provider's. A new id at a known place is a new call."""
+        known = self._ids.get(place)
+        if known is None or (ident and name and ident != known):
+            self._ids[place] = ident
+            self._serial += 1
+            return self._open((place, ident), kind, ident, name, text)
+        key = (place, known)
+        if key in self._waiting:
+            self._waiting[key][3].append(text)
+            return self.settle()
+        return self._more(key, text)
+
+    def _open(self, key: object, kind: Kind, ident: str, name: str, text: str) -> list[Event]:
+        out = self.settle()
+        if self._live is not None:
+            self._waiting[key] = (kind, ident, name, [text])
+            return out
+        return [*out, *self._start(key, kind, ident, name, [text])]
+
+    def _start(self, key: object, kind: Kind, ident: str, name: str, texts: list[str]) -> list[Event]:
+        self._live = (key, [])
+        if kind is Kind.CUSTOM_CALL:
+            self._free.add(key)
+        start: BlockStart = self._ledger.start(
+            ("call", self._choice, key), kind, ident=ident, name=name, choice=self._choice
+        )
+        return [start, *self._more(key, "".join(texts))]
+
+    def _more(self, key: object, text: str) -> list[Event]:
+        index = self._ledger.index(("call", self._choice, key))
+        if not text or index is None or self._live is None:
+            return []
+        self._live[1].append(text)
+        return [BlockDelta(index, text)]
+
+    def settle(self, *, over: bool = False) -> list[Event]:
+        """Close what is whole and start what has waited for it; `over`: everything, the answer has ended."""
+        out: list[Event] = []
+        while self._live is not None and (over or _whole("".join(self._live[1]))):
+            out += self._closed(*self._live)
+            self._live = None
+            if self._waiting:
+                key = next(iter(self._waiting))
+                out += self._start(key, *self._waiting.pop(key))
+        return out
+
+    def _closed(self, key: object, texts: list[str]) -> list[Event]:
+        index = self._ledger.index(("call", self._choice, key))
+        if index is not None and not texts and key not in self._free:
+            return [BlockDelta(index, "{}"), *self._ledger.end(("call", self._choice, key))]  # no arguments is none
+        return self._ledger.end(("call", self._choice, key))
+
+
+def _whole(text: str) -> bool:
+    """Whether the arguments cannot go on: a complete JSON object."""
+    if not text.rstrip().endswith("}"):
+        return False
+    try:
+        decode(text.encode("utf-8", "surrogatepass"))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,306 @@
+"""A client's request in Chat Completions, read into the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from proxy.dialects import read, seals
+from proxy.dialects.base import DialectName
+from proxy.dialects.blocks import (
+    Audio,
+    Block,
+    Cache,
+    Document,
+    Foreign,
+    Image,
+    Opaque,
+    Reasoning,
+    Refusal,
+    Source,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from proxy.dialects.json import encode
+from proxy.dialects.request import (
+    BadRequest,
+    Choice,
+    Format,
+    Param,
+    Request,
+    Role,
+    ServerTool,
+    Think,
+    Tool,
+    Turn,
+)
+
+NAME: Final = DialectName.CHAT
+_ROLES: Final = {"system": Role.SYSTEM, "developer": Role.DEVELOPER, "user": Role.USER, "assistant": Role.ASSISTANT}
+
+
+SAME: Final = {
+    "temperature": Param.TEMPERATURE,
+    "top_p": Param.TOP_P,
+    "top_k": Param.TOP_K,
+    "min_p": Param.MIN_P,
+    "seed": Param.SEED,
+    "n": Param.N,
+    "presence_penalty": Param.PRESENCE_PENALTY,
+    "frequency_penalty": Param.FREQUENCY_PENALTY,
+    "logit_bias": Param.LOGIT_BIAS,
+    "logprobs": Param.LOGPROBS,
+    "top_logprobs": Param.TOP_LOGPROBS,
+    "user": Param.USER,
+    "metadata": Param.METADATA,
+    "service_tier": Param.SERVICE_TIER,
+    "parallel_tool_calls": Param.PARALLEL_TOOLS,
+    "prompt_cache_key": Param.CACHE_KEY,
+    "prompt_cache_retention": Param.CACHE_RETENTION,
+    "safety_identifier": Param.SAFETY_ID,
+    "verbosity": Param.VERBOSITY,
+    "store": Param.STORE,
+    "modalities": Param.MODALITIES,
+    "audio": Param.AUDIO,
+    "prediction": Param.PREDICTION,
+    "web_search_options": Param.WEB_SEARCH,
+    "moderation": Param.MODERATION,
+    "max_tokens": Param.MAX_TOKENS,
+    "max_completion_tokens": Param.MAX_TOKENS,
+}
+_STRUCTURE: Final = frozenset({"model", "messages", "tools", "functions", "stream", "stream_options"})
+
+
+def read_request(body: Mapping[str, Any]) -> Request:
+    """See `Dialect`."""
+    turns = [
+        _turn(message, f"messages[{n}]") for n, message in enumerate(read.must_list(body.get("messages"), "messages"))
+    ]
+    request = Request(NAME, read.text(body.get("model")) or None, tuple(turns), stream=body.get("stream") is True)
+    request.tools = tuple(_tools(body))
+    for name, value in body.items():
+        if name in _STRUCTURE or value is None:
+            continue
+        param = SAME.get(name)
+        if param is not None:
+            request.params[param] = value
+            if param.value != name:
+                request.names[param] = name
+        elif name not in _READ or not _READ[name](value, request):
+            request.extras[name] = value
+    return request
+
+
+def _turn(message: object, where: str) -> Turn:
+    said = read.must_table(message, where)
+    role = said.get("role")
+    if role in ("tool", "function"):
+        content = tuple(_parts(said.get("content"), f"{where}.content"))
+        ident = read.text(said.get("tool_call_id") or said.get("name"))
+        return Turn(Role.USER, (ToolResult(ident, content, read.text(said.get("name")) or None),))
+    if role not in _ROLES:
+        raise BadRequest(f"`{where}.role` must be system, developer, user, assistant or tool", f"{where}.role")
+    blocks = list(_parts(said.get("content"), f"{where}.content"))
+    if role == "assistant":
+        blocks = [*_reasoning_of(said), *blocks, *_said_beside(said)]
+    return Turn(_ROLES[role], tuple(blocks), read.text(said.get("name")) or None)
+
+
+def _parts(content: object, where: str) -> Iterator[Block]:
+    if content is None:
+        return
+    if isinstance(content, str):
+        if content:
+            yield Text(content)
+        return
+    for n, part in enumerate(read.must_list(content, where)):
+        yield from _part(read.must_table(part, f"{where}[{n}]"), f"{where}[{n}]")
+
+
+def _part(part: dict[str, Any], where: str) -> Iterator[Block]:
+    kind = part.get("type")
+    cache = _cache(part)
+    if kind == "text":
+        yield Text(read.must_text(part.get("text"), f"{where}.text"), cache=cache)
+    elif kind == "refusal":
+        yield Refusal(read.text(part.get("refusal")))
+    elif kind == "image_url":
+        given = part.get("image_url")
+        image = {"url": given} if isinstance(given, str) else read.must_table(given, f"{where}.image_url")
+        url = read.must_text(image.get("url"), f"{where}.image_url.url")
+        yield Image(_source(url), read.text(image.get("detail")) or None, cache)
+    elif kind == "input_audio":
+        audio = read.must_table(part.get("input_audio"), f"{where}.input_audio")
+        form = read.text(audio.get("format")) or None
+        yield Audio(Source(data=read.must_text(audio.get("data"), where), media_type=AUDIO_TYPES.get(form or "")), form)
+    elif kind == "file":
+        yield _file(read.must_table(part.get("file"), f"{where}.file"), cache)
+    elif kind == "document_url":
+        yield Document(_source(read.text(part.get("document_url"))), cache=cache)
+    elif kind == "thinking":
+        yield Reasoning("".join(read.text(row.get("text")) for row in read.rows(part.get("thinking"))))
+    else:
+        yield Foreign(Opaque(NAME, str(kind), part))
+
+
+AUDIO_TYPES: Final = {"wav": "audio/wav", "mp3": "audio/mpeg"}
+
+
+def _cache(part: Mapping[str, Any]) -> Cache | None:
+    """OpenRouter and others take Anthropic's `cache_control` on parts; OpenAI has `prompt_cache_breakpoint`."""
+    mark = part.get("cache_control")
+    if isinstance(mark, dict):
+        return Cache(read.text(mark.get("ttl")) or None)
+    return Cache() if part.get("prompt_cache_breakpoint") else None
+
+
+def _source(url: str) -> Source:
+    inline = read.data_url(url)
+    return Source(url=url) if inline is None else Source(media_type=inline[0], data=inline[1])
+
+
+def _file(file: Mapping[str, Any], cache: Cache | None) -> Document:
+    data = read.text(file.get("file_data"))
+    source = _source(data) if data.startswith("data:") else Source(data=data or None, media_type="application/pdf")
+    if file.get("file_id"):
+        source = Source(file_id=read.text(file.get("file_id")))
+    return Document(source, read.text(file.get("filename")) or None, cache=cache)
+
+
+def _reasoning_of(message: Mapping[str, Any]) -> Iterator[Reasoning]:
+    details = read.rows(message.get("reasoning_details"))
+    if details:
+        yield from (_detail(row) for row in details)
+        return
+    text = read.text(message.get("reasoning_content")) or read.text(message.get("reasoning"))
+    if text:
+        yield Reasoning(text)
+
+
+def _detail(row: Mapping[str, Any]) -> Reasoning:
+    """One of OpenRouter's `reasoning_details`; a seal without our mark is its own."""
+    kind = read.text(row.get("type"))
+    text = read.text(row.get("text")) or read.text(row.get("summary"))
+    sealed = read.text(row.get("signature")) or read.text(row.get("data"))
+    if not sealed:
+        return Reasoning(text, summary=kind == "reasoning.summary")
+    found = seals.unwrap(sealed, NAME, kind)
+    return Reasoning(text, found if found.dialect != NAME else Opaque(NAME, kind, dict(row)))
+
+
+def _said_beside(message: Mapping[str, Any]) -> Iterator[Block]:
+    refusal = read.text(message.get("refusal"))
+    if refusal:
+        yield Refusal(refusal)
+    for call in read.rows(message.get("tool_calls")):
+        custom = read.table(call.get("custom"))
+        function = read.table(call.get("function"))
+        if call.get("type") == "custom" and custom:
+            yield ToolCall(
+                read.text(call.get("id")), read.text(custom.get("name")), read.text(custom.get("input")), True
+            )
+        else:
+            given = function.get("arguments")
+            arguments = given if isinstance(given, str) else encode(given or {}).decode()
+            yield ToolCall(read.text(call.get("id")), read.text(function.get("name")), arguments)
+    legacy = read.table(message.get("function_call"))
+    if legacy:
+        name = read.text(legacy.get("name"))
+        yield ToolCall(name, name, read.text(legacy.get("arguments")))
+    audio = read.table(message.get("audio"))
+    if audio:
+        yield Foreign(Opaque(NAME, "audio", dict(audio)))
+
+
+def _tools(body: Mapping[str, Any]) -> Iterator[Tool | ServerTool]:
+    for n, entry in enumerate(read.must_list(body.get("tools") or [], "tools")):
+        tool = read.must_table(entry, f"tools[{n}]")
+        kind = tool.get("type", "function")
+        if kind == "function":
+            yield _function(read.must_table(tool.get("function"), f"tools[{n}].function"), _cache(tool))
+        elif kind == "custom":
+            custom = read.must_table(tool.get("custom"), f"tools[{n}].custom")
+            grammar = custom.get("format")
+            yield Tool(read.text(custom.get("name")), custom.get("description"), custom=True, grammar=grammar)
+        else:
+            yield ServerTool(str(kind), Opaque(NAME, str(kind), tool))
+    for n, entry in enumerate(read.must_list(body.get("functions") or [], "functions")):
+        yield _function(read.must_table(entry, f"functions[{n}]"), None)
+
+
+def _function(function: Mapping[str, Any], cache: Cache | None) -> Tool:
+    strict = function.get("strict")
+    return Tool(
+        read.must_text(function.get("name"), "tools.function.name"),
+        read.text(function.get("description")) or None,
+        function.get("parameters") or {"type": "object", "properties": {}},
+        strict if isinstance(strict, bool) else None,
+        cache=cache,
+    )
+
+
+def _read_stop(value: Any, request: Request) -> bool:
+    request.params[Param.STOP] = [value] if isinstance(value, str) else value
+    return True
+
+
+def _read_effort(value: Any, request: Request) -> bool:
+    request.params[Param.REASONING] = Think(effort=read.text(value), enabled=None if value != "none" else False)
+    request.names[Param.REASONING] = "reasoning_effort"
+    return isinstance(value, str)
+
+
+def _read_reasoning(value: Any, request: Request) -> bool:
+    """OpenRouter's `reasoning` object."""
+    if not isinstance(value, dict):
+        return False
+    enabled = value.get("enabled")
+    request.params[Param.REASONING] = Think(
+        read.text(value.get("effort")) or None,
+        read.number(value.get("max_tokens")) or None,
+        enabled if isinstance(enabled, bool) else None,
+        "omitted" if value.get("exclude") is True else None,
+    )
+    return True
+
+
+def _read_format(value: Any, request: Request) -> bool:
+    form = read.table(value)
+    if form.get("type") == "json_schema":
+        spec = read.table(form.get("json_schema"))
+        request.params[Param.FORMAT] = Format(
+            spec.get("schema"), read.text(spec.get("name")) or "answer", spec.get("description"), spec.get("strict")
+        )
+    elif form.get("type") == "json_object":
+        request.params[Param.FORMAT] = Format()
+    elif form.get("type") != "text":
+        return False
+    request.names[Param.FORMAT] = "response_format"
+    return True
+
+
+def _read_choice(value: Any, request: Request) -> bool:
+    if isinstance(value, str):
+        request.params[Param.TOOL_CHOICE] = Choice(value)
+        return value in ("auto", "none", "required")
+    spec = read.table(value)
+    kind = spec.get("type")
+    if kind == "allowed_tools":
+        allowed = read.table(spec.get("allowed_tools"))
+        names = tuple(read.text(read.table(t.get("function")).get("name")) for t in read.rows(allowed.get("tools")))
+        request.params[Param.TOOL_CHOICE] = Choice(read.text(allowed.get("mode")) or "auto", names)
+    else:
+        name = read.text(read.table(spec.get(str(kind))).get("name")) or read.text(spec.get("name"))
+        request.params[Param.TOOL_CHOICE] = Choice("tool", (name,))
+    return True
+
+
+_READ: Final = {
+    "stop": _read_stop,
+    "reasoning_effort": _read_effort,
+    "reasoning": _read_reasoning,
+    "response_format": _read_format,
+    "tool_choice": _read_choice,
+    "function_call": _read_choice,
+}

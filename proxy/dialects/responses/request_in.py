@@ -1,0 +1,270 @@
+"""A client's request in OpenAI Responses, read into the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from proxy.dialects import read, seals
+from proxy.dialects.base import DialectName
+from proxy.dialects.blocks import (
+    Audio,
+    Block,
+    Cache,
+    Cite,
+    Document,
+    Foreign,
+    Image,
+    Opaque,
+    Reasoning,
+    Refusal,
+    Source,
+    Text,
+    ToolCall,
+    ToolResult,
+)
+from proxy.dialects.request import BadRequest, Choice, Format, Param, Request, Role, ServerTool, Think, Tool, Turn
+
+NAME: Final = DialectName.RESPONSES
+SAME: Final = {
+    "max_output_tokens": Param.MAX_TOKENS,
+    "temperature": Param.TEMPERATURE,
+    "top_p": Param.TOP_P,
+    "top_logprobs": Param.TOP_LOGPROBS,
+    "user": Param.USER,
+    "metadata": Param.METADATA,
+    "service_tier": Param.SERVICE_TIER,
+    "parallel_tool_calls": Param.PARALLEL_TOOLS,
+    "prompt_cache_key": Param.CACHE_KEY,
+    "prompt_cache_retention": Param.CACHE_RETENTION,
+    "safety_identifier": Param.SAFETY_ID,
+    "store": Param.STORE,
+    "moderation": Param.MODERATION,
+}
+STATE: Final = ("previous_response_id", "conversation", "prompt")  # what the provider keeps, and nobody else has
+SERVER_TOOLS: Final = {
+    "web_search": "web_search",
+    "web_search_preview": "web_search",
+    "web_search_preview_2025_03_11": "web_search",
+    "code_interpreter": "code_execution",
+}
+_STRUCTURE: Final = frozenset({"model", "input", "instructions", "tools", "stream", "stream_options"})
+_PLAIN: Final = {"truncation": ("disabled",), "background": (False,)}  # values that ask for nothing
+
+
+def read_request(body: Mapping[str, Any]) -> Request:
+    """See `Dialect`."""
+    turns: list[Turn] = []
+    instructions = body.get("instructions")
+    if isinstance(instructions, str) and instructions:
+        turns.append(Turn(Role.SYSTEM, (Text(instructions),)))
+    given = body.get("input")
+    if isinstance(given, str):
+        turns.append(Turn(Role.USER, (Text(given),)))
+    else:
+        for n, item in enumerate(read.must_list(given or [], "input")):
+            _add(turns, _item(read.must_table(item, f"input[{n}]"), f"input[{n}]"))
+    request = Request(NAME, read.text(body.get("model")) or None, tuple(turns), stream=body.get("stream") is True)
+    request.tools = tuple(_tools(body.get("tools")))
+    for name, value in body.items():
+        if name in _STRUCTURE or value is None or value in _PLAIN.get(name, ()):
+            continue
+        param = SAME.get(name)
+        if param is not None:
+            request.params[param] = value
+            if param.value != name:
+                request.names[param] = name
+        elif name not in _READ or not _READ[name](value, request):
+            request.extras[name] = value
+    return request
+
+
+def _add(turns: list[Turn], turn: Turn) -> None:
+    """What the assistant thought, said and called in a row is one turn of its."""
+    if turns and turn.role is Role.ASSISTANT and turns[-1].role is Role.ASSISTANT:
+        turns[-1] = Turn(Role.ASSISTANT, turns[-1].content + turn.content)
+    else:
+        turns.append(turn)
+
+
+def _item(item: Mapping[str, Any], where: str) -> Turn:
+    kind = item.get("type") or "message"
+    match kind:
+        case "message":
+            role = item.get("role")
+            if role not in ("system", "developer", "user", "assistant"):
+                message = f"`{where}.role` must be system, developer, user or assistant"
+                raise BadRequest(message, f"{where}.role")
+            return Turn(Role(role), tuple(parts_of(item.get("content"), f"{where}.content")))
+        case "function_call" | "custom_tool_call":
+            return Turn(Role.ASSISTANT, (_call(item, kind),))
+        case "function_call_output" | "custom_tool_call_output":
+            content = tuple(parts_of(item.get("output"), f"{where}.output"))
+            ident = read.must_text(item.get("call_id"), f"{where}.call_id")
+            return Turn(Role.USER, (ToolResult(ident, content, custom=kind.startswith("custom")),))
+        case "reasoning":
+            return Turn(Role.ASSISTANT, (reasoning_of(item, None),))
+        case _:
+            role = Role.USER if str(kind).endswith("_output") else Role.ASSISTANT
+            return Turn(role, (Foreign(Opaque(NAME, str(kind), dict(item))),))
+
+
+def _call(item: Mapping[str, Any], kind: str) -> ToolCall:
+    custom = kind == "custom_tool_call"
+    beside = {name: item[name] for name in ("namespace", "caller") if item.get(name) is not None}
+    return ToolCall(
+        read.text(item.get("call_id")),
+        read.text(item.get("name")),
+        read.text(item.get("input" if custom else "arguments")),
+        custom,
+        Opaque(NAME, kind, beside) if beside else None,
+    )
+
+
+def reasoning_of(item: Mapping[str, Any], origin: str | None) -> Reasoning:
+    """A reasoning item. What it holds sealed is the item itself, which has to come back unaltered."""
+    summary = "\n\n".join(read.text(row.get("text")) for row in read.rows(item.get("summary")))
+    text = "".join(read.text(row.get("text")) for row in read.rows(item.get("content")))
+    sealed = read.text(item.get("encrypted_content"))
+    seal = Opaque(NAME, "reasoning", dict(item), origin)
+    if sealed.startswith(seals.MARK):
+        seal = seals.unwrap(sealed, NAME, "reasoning")
+    return Reasoning(text or summary, seal, bool(summary and not text))
+
+
+def parts_of(content: object, where: str) -> Iterator[Block]:
+    """The blocks of a message or of a tool's output. Raises BadRequest."""
+    if content is None:
+        return
+    if isinstance(content, str):
+        if content:
+            yield Text(content)
+        return
+    for n, entry in enumerate(read.must_list(content, where)):
+        yield _part(read.must_table(entry, f"{where}[{n}]"), f"{where}[{n}]")
+
+
+def _part(part: dict[str, Any], where: str) -> Block:
+    kind = read.text(part.get("type"))
+    cache = Cache() if part.get("prompt_cache_breakpoint") else None
+    match kind:
+        case "input_text" | "output_text" | "text":
+            cites = tuple(cite_of(row) for row in read.rows(part.get("annotations")))
+            return Text(read.must_text(part.get("text"), f"{where}.text"), cites, cache)
+        case "refusal":
+            return Refusal(read.text(part.get("refusal")))
+        case "input_image":
+            url = read.text(part.get("image_url"))
+            source = _source(url) if url else Source(file_id=read.text(part.get("file_id")) or None)
+            return Image(source, read.text(part.get("detail")) or None, cache)
+        case "input_file":
+            return _file(part, cache)
+        case "input_audio":
+            audio = read.table(part.get("input_audio"))
+            return Audio(Source(data=read.text(audio.get("data"))), read.text(audio.get("format")) or None)
+        case _:
+            return Foreign(Opaque(NAME, kind, part))
+
+
+def _source(url: str) -> Source:
+    inline = read.data_url(url)
+    return Source(url=url) if inline is None else Source(media_type=inline[0], data=inline[1])
+
+
+def _file(part: Mapping[str, Any], cache: Cache | None) -> Document:
+    data, url, ident = (read.text(part.get(name)) for name in ("file_data", "file_url", "file_id"))
+    if data:
+        source = _source(data) if data.startswith("data:") else Source(data=data, media_type="application/pdf")
+    else:
+        source = Source(url=url or None, file_id=ident or None)
+    return Document(source, read.text(part.get("filename")) or None, cache=cache)
+
+
+def cite_of(row: Mapping[str, Any]) -> Cite:
+    """An annotation of a text: of the web, of a file."""
+    start, end = row.get("start_index"), row.get("end_index")
+    return Cite(
+        read.text(row.get("url")),
+        read.text(row.get("title")) or read.text(row.get("filename")),
+        "",
+        start if isinstance(start, int) else None,
+        end if isinstance(end, int) else None,
+        None if row.get("type") == "url_citation" else Opaque(NAME, read.text(row.get("type")), dict(row)),
+    )
+
+
+def _tools(value: object) -> Iterator[Tool | ServerTool]:
+    for n, entry in enumerate(read.must_list(value or [], "tools")):
+        tool = read.must_table(entry, f"tools[{n}]")
+        kind = tool.get("type")
+        name = read.text(tool.get("name"))
+        description = read.text(tool.get("description")) or None
+        if kind == "function":
+            strict = tool.get("strict")
+            known = {"type", "name", "description", "parameters", "strict"}
+            extras = {k: v for k, v in tool.items() if k not in known and v is not None}
+            schema = tool.get("parameters") or {"type": "object", "properties": {}}
+            yield Tool(name, description, schema, strict if isinstance(strict, bool) else None, extras=extras)
+        elif kind == "custom":
+            yield Tool(name, description, custom=True, grammar=tool.get("format"))
+        else:
+            options = {k: v for k, v in tool.items() if k != "type" and v is not None}
+            yield ServerTool(SERVER_TOOLS.get(str(kind), str(kind)), Opaque(NAME, str(kind), tool), options)
+
+
+def _read_reasoning(value: Any, request: Request) -> bool:
+    spec = read.table(value)
+    effort = read.text(spec.get("effort")) or None
+    summary = read.text(spec.get("summary")) or read.text(spec.get("generate_summary")) or None
+    if effort or summary:
+        request.params[Param.REASONING] = Think(effort, enabled=False if effort == "none" else None, summary=summary)
+    for name in set(spec) - {"effort", "summary", "generate_summary"}:
+        request.extras[f"reasoning.{name}"] = spec[name]
+    return True
+
+
+def _read_text(value: Any, request: Request) -> bool:
+    spec = read.table(value)
+    if spec.get("verbosity") is not None:
+        request.params[Param.VERBOSITY] = spec["verbosity"]
+        request.names[Param.VERBOSITY] = "text.verbosity"
+    form = read.table(spec.get("format"))
+    kind = form.get("type")
+    if kind == "json_schema":
+        name = read.text(form.get("name")) or "answer"
+        request.params[Param.FORMAT] = Format(form.get("schema"), name, form.get("description"), form.get("strict"))
+    elif kind == "json_object":
+        request.params[Param.FORMAT] = Format()
+    request.names[Param.FORMAT] = "text.format"
+    return kind in (None, "text", "json_schema", "json_object")
+
+
+def _read_choice(value: Any, request: Request) -> bool:
+    if isinstance(value, str):
+        request.params[Param.TOOL_CHOICE] = Choice(value)
+        return value in ("auto", "none", "required")
+    spec = read.table(value)
+    if spec.get("type") == "allowed_tools":
+        names = tuple(read.text(row.get("name")) for row in read.rows(spec.get("tools")))
+        request.params[Param.TOOL_CHOICE] = Choice(read.text(spec.get("mode")) or "auto", names)
+        return True
+    if spec.get("type") not in ("function", "custom"):
+        return False
+    request.params[Param.TOOL_CHOICE] = Choice("tool", (read.text(spec.get("name")),))
+    return True
+
+
+def _read_include(value: Any, request: Request) -> bool:
+    wanted = set(value) if isinstance(value, list) else set()
+    if "message.output_text.logprobs" in wanted:
+        request.params[Param.LOGPROBS] = True
+        request.names[Param.LOGPROBS] = "include"
+    return not wanted - {"reasoning.encrypted_content", "message.output_text.logprobs"}
+
+
+_READ: Final = {
+    "reasoning": _read_reasoning,
+    "text": _read_text,
+    "tool_choice": _read_choice,
+    "include": _read_include,
+}
