@@ -7,7 +7,8 @@ readers that know one open block at a time can follow.
 
 from __future__ import annotations
 
-from proxy.dialects.events import BlockDelta, BlockStart, Event, Kind, Ledger
+from proxy.dialects.blocks import Opaque
+from proxy.dialects.events import BlockDelta, BlockSeal, BlockStart, Event, Kind, Ledger
 from proxy.dialects.json import decode
 
 
@@ -21,6 +22,8 @@ class Calls:
         self._serial = 0
         self._live: tuple[object, list[str]] | None = None
         self._waiting: dict[object, tuple[Kind, str, str, list[str]]] = {}
+        self._done: set[object] = set()  # calls of which the provider has said that they are whole
+        self._seals: dict[object, Opaque] = {}
         self._free: set[object] = set()  # free-form calls, whose input may be empty
 
     @property
@@ -28,9 +31,13 @@ class Calls:
         """Whether there was any call."""
         return self._serial > 0
 
-    def fragment(self, place: object, kind: Kind, ident: str, name: str, text: str) -> list[Event]:
+    def fragment(
+        self, place: object, kind: Kind, ident: str, name: str, text: str, seal: Opaque | None = None
+    ) -> list[Event]:
         """More of the call at this place of the provider's. A new id at a known place is a new call."""
         known = self._ids.get(place)
+        if seal is not None:
+            self._seals[(place, ident)] = seal
         if known is None or (ident and name and ident != known):
             self._ids[place] = ident
             self._serial += 1
@@ -64,10 +71,15 @@ class Calls:
         self._live[1].append(text)
         return [BlockDelta(index, text)]
 
+    def done(self, place: object) -> list[Event]:
+        """The provider says that the call at this place is whole."""
+        self._done.add((place, self._ids.get(place, "")))
+        return self.settle()
+
     def settle(self, *, over: bool = False) -> list[Event]:
         """Close what is whole and start what has waited for it; `over`: everything, the answer has ended."""
         out: list[Event] = []
-        while self._live is not None and (over or _whole("".join(self._live[1]))):
+        while self._live is not None and (over or self._live[0] in self._done or _whole("".join(self._live[1]))):
             out += self._closed(*self._live)
             self._live = None
             if self._waiting:
@@ -76,10 +88,16 @@ class Calls:
         return out
 
     def _closed(self, key: object, texts: list[str]) -> list[Event]:
-        index = self._ledger.index(("call", self._choice, key))
-        if index is not None and not texts and key not in self._free:
-            return [BlockDelta(index, "{}"), *self._ledger.end(("call", self._choice, key))]  # no arguments is none
-        return self._ledger.end(("call", self._choice, key))
+        place = ("call", self._choice, key)
+        index = self._ledger.index(place)
+        if index is None:
+            return []
+        out: list[Event] = []
+        if not texts and key not in self._free:
+            out.append(BlockDelta(index, "{}"))  # no arguments is none
+        if key in self._seals:
+            out.append(BlockSeal(index, self._seals[key]))
+        return [*out, *self._ledger.end(place)]
 
 
 def _whole(text: str) -> bool:

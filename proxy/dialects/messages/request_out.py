@@ -106,37 +106,38 @@ def _plain(entries: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
 
 
 def _entry(block: Block, target: Target, where: str, losses: list[Loss]) -> Iterator[dict[str, Any]]:
-    entry: dict[str, Any] | None = None
+    """The content block that says this one, or a loss."""
+    if isinstance(block, Text | Refusal) and not block.text:
+        return  # an empty one is refused
+    entry = _said(block, target, where, losses)
+    if entry is not None:
+        yield _marked(entry, getattr(block, "cache", None))
+    elif isinstance(block, Reasoning):
+        losses.append(Loss(f"{where} (thinking)", "another connection made it, and only that one can read it"))
+    elif isinstance(block, ServerCall | Foreign):
+        losses.append(Loss(where, "the work of another provider's own tools"))
+    else:
+        losses.append(Loss(where, f"{type(block).__name__.lower()} cannot stand in a message", content=True))
+
+
+def _said(block: Block, target: Target, where: str, losses: list[Loss]) -> dict[str, Any] | None:
     match block:
         case Text(text=text) | Refusal(text=text):
-            entry = {"type": "text", "text": text} if text else None
-            if entry is None:
-                return
+            return {"type": "text", "text": text}
         case Image():
-            entry = _media("image", block.source)
+            return _media("image", block.source)
         case Document():
-            entry = _document(block)
+            return _document(block)
         case ToolCall():
-            entry = _call(block, where, losses)
+            return _call(block, where, losses)
         case ToolResult():
-            entry = _result(block, target, where, losses)
+            return _result(block, target, where, losses)
         case Reasoning():
-            entry = _thinking(block, target)
-            if entry is None:
-                losses.append(Loss(f"{where} (thinking)", "another connection made it, and only that one can read it"))
-                return
+            return _thinking(block, target)
         case ServerCall(raw=raw) | Foreign(raw=raw):
-            if raw.dialect == NAME:
-                entry = dict(raw.data)
-            else:
-                losses.append(Loss(where, "the work of another provider's own tools"))
-                return
+            return dict(raw.data) if raw.dialect == NAME else None
         case _:
-            pass
-    if entry is None:
-        losses.append(Loss(where, f"{type(block).__name__.lower()} cannot stand in a message", content=True))
-        return
-    yield _marked(entry, getattr(block, "cache", None))
+            return None
 
 
 def _marked(entry: dict[str, Any], cache: Cache | None) -> dict[str, Any]:

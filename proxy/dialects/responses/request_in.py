@@ -111,14 +111,19 @@ def _item(item: Mapping[str, Any], where: str) -> Turn:
 
 def _call(item: Mapping[str, Any], kind: str) -> ToolCall:
     custom = kind == "custom_tool_call"
-    beside = {name: item[name] for name in ("namespace", "caller") if item.get(name) is not None}
     return ToolCall(
         read.text(item.get("call_id")),
         read.text(item.get("name")),
         read.text(item.get("input" if custom else "arguments")),
         custom,
-        Opaque(NAME, kind, beside) if beside else None,
+        call_seal(item, None),
     )
+
+
+def call_seal(item: Mapping[str, Any], origin: str | None) -> Opaque | None:
+    """What belongs to a call beside its arguments: the namespace of its tool, the program that made it."""
+    beside = {name: item[name] for name in ("namespace", "caller") if item.get(name) is not None}
+    return Opaque(NAME, read.text(item.get("type")), beside, origin) if beside else None
 
 
 def reasoning_of(item: Mapping[str, Any], origin: str | None) -> Reasoning:
@@ -180,7 +185,7 @@ def _file(part: Mapping[str, Any], cache: Cache | None) -> Document:
     return Document(source, read.text(part.get("filename")) or None, cache=cache)
 
 
-def cite_of(row: Mapping[str, Any]) -> Cite:
+def cite_of(row: Mapping[str, Any], origin: str | None = None) -> Cite:
     """An annotation of a text: of the web, of a file."""
     start, end = row.get("start_index"), row.get("end_index")
     return Cite(
@@ -189,7 +194,7 @@ def cite_of(row: Mapping[str, Any]) -> Cite:
         "",
         start if isinstance(start, int) else None,
         end if isinstance(end, int) else None,
-        None if row.get("type") == "url_citation" else Opaque(NAME, read.text(row.get("type")), dict(row)),
+        None if row.get("type") == "url_citation" else Opaque(NAME, read.text(row.get("type")), dict(row), origin),
     )
 
 

@@ -40,8 +40,10 @@ from proxy.dialects.request import (
 from proxy.dialects.responses.request_in import SAME, STATE
 
 NAME: Final = DialectName.RESPONSES
-_TYPES: Final = {"web_search": {"type": "web_search"}}
-_TYPES |= {"code_execution": {"type": "code_interpreter", "container": {"type": "auto"}}}  # type: ignore[dict-item]  # tables of either shape
+_TYPES: Final[Mapping[str, dict[str, Any]]] = {
+    "web_search": {"type": "web_search"},
+    "code_execution": {"type": "code_interpreter", "container": {"type": "auto"}},
+}
 
 
 def write_request(request: Request, target: Target) -> tuple[dict[str, Any], list[Loss]]:
@@ -64,6 +66,19 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
     if request.stream:
         body["stream"] = True
     return body, losses
+
+
+def echo(request: Request) -> dict[str, Any]:
+    """What a response repeats of its request."""
+    said: dict[str, Any] = {"tools": list(_tools_out(request.tools, [])), "tool_choice": "auto"}
+    said |= {"parallel_tool_calls": True, "temperature": None, "top_p": None, "max_output_tokens": None}
+    said |= {"instructions": None, "previous_response_id": None, "metadata": {}, "text": {"format": {"type": "text"}}}
+    say_params(request, _WORDS, said)
+    first = request.turns[0] if request.turns else None
+    if first is not None and first.role is Role.SYSTEM:
+        said["instructions"] = "".join(block.text for block in first.content if isinstance(block, Text)) or None
+    said.pop("include", None)
+    return {**said, "store": False, "truncation": "disabled"}
 
 
 def state_of(request: Request) -> str | None:
