@@ -152,6 +152,7 @@ class ProviderSpec(msgspec.Struct, frozen=True):
     env: tuple[str, ...]  # environment variables in which users keep this key
     quirks: Quirks
     docs: tuple[str, ...]  # the provider's own pages that say so
+    on_unsupported: str = "drop"  # or "error": what to do with parameters that another dialect cannot say
     unsupported: str | None = None  # why connections to it are refused for now
     from_file: bool = False  # named in redeo.yaml: a person vouches for its address
 

@@ -27,7 +27,7 @@ _TOP: Final = (
 )  # fmt: skip
 _PROVIDER: Final = (
     "label", "base_url", "dialect", "credential", "auth", "default_model", "models", "supports_endpoint", "headers",
-    "stream_usage",
+    "stream_usage", "unsupported",
 )  # fmt: skip
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -322,4 +322,5 @@ _TESTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "default_model": _TEXT,
     "supports_endpoint": (lambda v: isinstance(v, bool), "true or false"),
     "stream_usage": _one_of("asked", "always", "never"),
+    "unsupported": _one_of("drop", "error"),
 }

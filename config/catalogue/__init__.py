@@ -141,14 +141,17 @@ def _blank(ident: str, entry: Mapping[str, object]) -> ProviderSpec:
     )
 
 
+_SAME: Final = {name: name for name in ("label", "default_model", "supports_endpoint")} | {
+    "unsupported": "on_unsupported"  # what to do, where a row of the catalogue says why it is refused
+}
+
+
 def _changed(spec: ProviderSpec, entry: Mapping[str, Any]) -> ProviderSpec:
     dialect = entry.get("dialect", spec.dialect or "openai")
     if dialect != spec.dialect:
         spec = _speaking(spec, dialect)
     new: dict[str, Any] = {"from_file": True}
-    for name in ("label", "default_model", "supports_endpoint"):
-        if name in entry:
-            new[name] = entry[name]
+    new |= {_SAME[name]: entry[name] for name in _SAME if name in entry}
     if "base_url" in entry:
         new["base_url"] = str(entry["base_url"]).rstrip("/")
         new["unsupported"] = None  # whoever names an address knows what answers there

@@ -20,10 +20,6 @@ class DialectName(StrEnum):
     CHAT = "chat"
     MESSAGES = "messages"
     RESPONSES = "responses"
-    GEMINI = "gemini"
-    CONVERSE = "converse"
-    COHERE = "cohere"
-    OLLAMA = "ollama"
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -55,6 +51,10 @@ class Unreadable(Exception):
 class Parser(Protocol):
     """Reads one streamed answer."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether the provider has said that its answer is whole, though more may follow."""
+
     def feed(self, data: bytes) -> list[Event]:
         """The events that these bytes complete, however they were split. Raises Unreadable and EventTooLarge."""
 
@@ -64,6 +64,10 @@ class Parser(Protocol):
 
 class Renderer(Protocol):
     """Writes one streamed answer."""
+
+    @property
+    def begun(self) -> tuple[dict[str, Any] | None, int]:
+        """What an error frame repeats: the response object of Responses and its next sequence number."""
 
     def event(self, event: Event) -> bytes:
         """The bytes that say this; empty where the dialect says it later, or not at all."""

@@ -27,7 +27,7 @@ class Opaque(msgspec.Struct, frozen=True):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Where media are: an address, base64 `data` with its media type, plain `text`, or a file that the provider keeps."""
+    """Where media are: an address, base64 `data` with its media type, plain `text`, or a file kept upstream."""
 
     url: str | None = None
     data: str | None = None

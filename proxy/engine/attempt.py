@@ -6,17 +6,19 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
 from config.model import Connection, Operation, Routing, StreamUsage
+from proxy.dialects import envelope, multipart, scan, splice
 from proxy.dialects import headers as passing
-from proxy.dialects import multipart, scan, splice
 from proxy.dialects.json import decode_object
 from proxy.engine.call import Call, Reply
 from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
-from proxy.engine.relay import MAX_ERROR_BYTES, Outcome, Refusal, Relay, read_body
+from proxy.engine.relay import MAX_ERROR_BYTES, Incoming, Outcome, Refusal, Relay, read_body
 from proxy.engine.repeat import is_stateless
+from proxy.engine.translate import Translated, Written, origin_of, to_client, to_upstream
 from proxy.fault import Fault, FaultKind, Phase
 from proxy.routing import Candidate, classify_error, classify_response
 from proxy.upstream.client import Client, UpstreamError, UpstreamRequest, UpstreamResponse
@@ -52,6 +54,7 @@ class Attempter(msgspec.Struct, frozen=True):
         self,
         call: Call,
         candidate: Candidate,
+        written: Written | None,
         routing: Routing,
         seconds: float,
         reply: Reply,
@@ -61,7 +64,7 @@ class Attempter(msgspec.Struct, frozen=True):
         started = self.now()
         connection = candidate.connection
         try:
-            request, hide = self._request(call, candidate, routing)
+            request, hide = self._request(call, candidate, written, routing)
         except MissingCredential:
             return Outcome(Fault(FaultKind.AUTH, f"{connection.provider} has no API key", Phase.NOT_SENT))
         try:
@@ -74,12 +77,13 @@ class Attempter(msgspec.Struct, frozen=True):
             hearer.answered(response.status)
             left = max(0.001, seconds - (self.now() - started))
             if not 200 <= response.status < 300:
-                return await self._refused(connection, response, hearer, min(left, _ERROR_SECONDS))
+                return await self._refused(call, connection, response, hearer, min(left, _ERROR_SECONDS), written)
+            answer, headers = self._incoming(call, connection, response, written)
             relay = Relay(
                 call=call,
                 reply=reply,
-                response=response,
-                headers=hearer.head(response.status, passing.to_client(response.headers)),
+                response=answer,
+                headers=hearer.head(response.status, headers),
                 timeouts=routing.timeouts,
                 first_byte=left,
                 who=connection.provider,
@@ -93,25 +97,49 @@ class Attempter(msgspec.Struct, frozen=True):
         finally:
             response.close()
 
-    def _request(self, call: Call, candidate: Candidate, routing: Routing) -> tuple[UpstreamRequest, bool]:
+    def _incoming(
+        self, call: Call, connection: Connection, response: UpstreamResponse, written: Written | None
+    ) -> tuple[Incoming, list[tuple[str, str]]]:
+        """The answer as the relay reads it, and its headers for the client."""
+        headers = passing.to_client(response.headers)
+        if written is None:
+            return response, headers
+        dropped = [("x-redeo-dropped", ", ".join(_shown(name) for name in written.dropped))] if written.dropped else []
+        if written.head is None:
+            return response, [*headers, *dropped]
+        answer = Translated(response, call, written, origin_of(connection), self.now)
+        return answer, [*to_client(headers, stream=call.stream), *dropped]
+
+    def _request(
+        self, call: Call, candidate: Candidate, written: Written | None, routing: Routing
+    ) -> tuple[UpstreamRequest, bool]:
         """The request as it goes upstream, and whether the usage chunk was asked for by us alone."""
         connection = candidate.connection
-        body, hide = _body(call, candidate, routing)
-        url = connection.url(call.operation, call.tail) + (f"?{call.query}" if call.query else "")
-        url, credential = sign(connection, call.operation, url)
-        given = {name for name, _ in call.headers}
+        operation, passed = call.operation, list(call.headers)
+        if written is not None and written.head is not None:
+            operation, passed = written.via, to_upstream(call.headers)
+            body: bytes | None = written.body
+            hide = call.stream and call.operation is Operation.CHAT and call.include_usage is not True
+            url = connection.url(operation)
+        else:
+            body, hide = _body(call, candidate, routing) if written is None else (written.body, False)
+            url = connection.url(operation, call.tail) + (f"?{call.query}" if call.query else "")
+        url, credential = sign(connection, operation, url)
+        given = {name for name, _ in passed}
         fixed = [(name, value) for name, value in connection.spec.headers.items() if name.lower() not in given]
         if "user-agent" not in given:
             fixed.append(("user-agent", USER_AGENT))
-        headers = [*call.headers, *fixed, ("accept-encoding", "identity"), *credential]
+        headers = [*passed, *fixed, ("accept-encoding", "identity"), *credential]
         return UpstreamRequest(call.method, url, headers, body, routing.timeouts.connect), hide
 
     async def _refused(
         self,
+        call: Call,
         connection: Connection,
         response: UpstreamResponse,
         hearer: Hearer,
         seconds: float,
+        written: Written | None,
     ) -> Outcome:
         try:
             with Watchdog() as dog:
@@ -122,7 +150,13 @@ class Attempter(msgspec.Struct, frozen=True):
         fault = classify_response(
             response.status, response.headers, body, connection=connection.provider, wall=self.wall()
         )
-        headers = hearer.head(response.status, passing.to_client(response.headers))
+        passed = passing.to_client(response.headers)
+        if written is not None and written.head is not None:
+            passed = to_client(passed, stream=False)
+            body = envelope.error_body(
+                call.form, response.status, fault.public, fault.code or fault.kind.value, call.id
+            )
+        headers = hearer.head(response.status, passed)
         return Outcome(fault, refusal=Refusal(response.status, headers, body))
 
     async def _relay(self, relay: Relay, hide: bool, seconds: float) -> Outcome:
@@ -134,7 +168,7 @@ class Attempter(msgspec.Struct, frozen=True):
         if kind == "text/event-stream" and not asked:
             return _no_answer(relay, "answered with a stream that was not asked for")
         if kind == "text/event-stream" or (call.stream and kind in _VAGUE):
-            return await relay.stream(scan.scanner(call.operation, hide_usage=hide, choices=_choices(call)))
+            return await relay.stream(scan.scanner(call.operation, hide_usage=hide, choices=_choices(call, relay)))
         if kind in _JSON and call.stream and call.operation in _DIALECTS:
             return await self._whole_for_stream(relay, seconds)
         if call.operation in _OPAQUE and kind not in (*_JSON, "text/html"):
@@ -161,9 +195,14 @@ def _no_answer(relay: Relay, what: str) -> Outcome:
     return Outcome(Fault(FaultKind.BAD_UPSTREAM, f"{relay.who} {what}"))
 
 
-def _choices(call: Call) -> int:
-    """How many answers to the one question the client wants."""
-    if "n" not in call.fields or call.body is None:
+def _shown(name: str) -> str:
+    """A parameter's name as a header can carry it."""
+    return quote(name[:200], safe="()[]._-$ ")
+
+
+def _choices(call: Call, relay: Relay) -> int:
+    """How many answers to the one question are coming."""
+    if isinstance(relay.response, Translated) or "n" not in call.fields or call.body is None:
         return 1
     wanted = splice.field(call.body, "n")
     return wanted if isinstance(wanted, int) and 1 <= wanted <= 1000 else 1

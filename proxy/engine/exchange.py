@@ -11,11 +11,13 @@ from urllib.parse import quote
 import msgspec
 
 from config.model import Connection, Operation, Snapshot
-from proxy.dialects import envelope
+from proxy.dialects import envelope, splice
+from proxy.dialects.request import BadRequest
 from proxy.engine.attempt import Attempter, Hearer
 from proxy.engine.call import Call, ClientGone, Reply
 from proxy.engine.relay import Outcome, Refusal
 from proxy.engine.repeat import may_repeat
+from proxy.engine.translate import Translation, Unsaid, Written
 from proxy.fault import Attempt, Exchange, Fault, FaultKind, Observer, Phase
 from proxy.routing import (
     Candidate,
@@ -24,6 +26,7 @@ from proxy.routing import (
     ModelLists,
     NoPlan,
     Plan,
+    Skipped,
     Target,
     Ticket,
     exhausted,
@@ -55,7 +58,7 @@ class Engine(msgspec.Struct):
     observer: Observer
     now: Callable[[], float]
     running: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
-    _resolved: dict[tuple[Operation, str | None], tuple[Target, ...]] = msgspec.field(default_factory=dict)
+    _resolved: dict[tuple[Operation, str | None, bool], tuple[Target, ...]] = msgspec.field(default_factory=dict)
     _resolved_for: tuple[int, int] = (-1, -1)
 
     async def run(self, call: Call, snapshot: Snapshot, reply: Reply, exchange: Exchange) -> None:
@@ -104,10 +107,10 @@ class Engine(msgspec.Struct):
         if version != self._resolved_for or len(self._resolved) > _CACHE:
             self._resolved.clear()
             self._resolved_for = version
-        key = (call.operation, call.model)
+        key = (call.operation, call.model, _translatable(call))
         found = self._resolved.get(key)
         if found is None:
-            found = resolve(snapshot, call.operation, call.model, self.lists)
+            found = resolve(snapshot, call.operation, call.model, self.lists, translate=key[2])
             self._resolved[key] = found
         return found
 
@@ -123,6 +126,8 @@ class _Run:
         self.exchange = exchange
         self._refusal: Refusal | None = None
         self._upstream = 0.0
+        self._translation = Translation(call, int(engine.attempter.wall().timestamp()))
+        self._unsaid: list[tuple[Skipped, str | None]] = []
 
     async def serve(self) -> None:
         engine, call = self.engine, self.call
@@ -140,22 +145,31 @@ class _Run:
             seconds = self._seconds_left()
             if seconds <= 0 or candidate.connection.provider in spent:
                 continue
+            try:
+                written = self._translation.write(candidate)
+            except (Unsaid, BadRequest) as exc:
+                self._leave_out(candidate, exc)
+                continue
             ticket = engine.health.admit(candidate.connection)
             if ticket is None:
                 continue
-            if await self._try(candidate, seconds, ticket):
+            if await self._try(candidate, seconds, ticket, written):
                 return
             fault = self.exchange.attempts[-1].fault
             if fault is not None and fault.kind is not FaultKind.MODEL_MISSING:
                 spent.add(candidate.connection.provider)
         await self._give_up(chosen)
 
+    def _leave_out(self, candidate: Candidate, exc: Unsaid | BadRequest) -> None:
+        skipped = Skipped(candidate.connection.provider, FaultKind.CLIENT_INVALID, exc.message, None)
+        self._unsaid.append((skipped, exc.param))
+
     def _seconds_left(self) -> float:
         timeouts = self.snapshot.settings.routing.timeouts
         passed = self.engine.now() - self.exchange.started
         return min(timeouts.first_byte, timeouts.before_answer - passed)
 
-    async def _try(self, candidate: Candidate, seconds: float, ticket: Ticket) -> bool:
+    async def _try(self, candidate: Candidate, seconds: float, ticket: Ticket, written: Written | None) -> bool:
         """One attempt; whether the request is over with it."""
         engine, exchange = self.engine, self.exchange
         connection, model = candidate.connection, candidate.model
@@ -176,7 +190,7 @@ class _Run:
         outcome: Outcome | None = None
         try:
             routing = self.snapshot.settings.routing
-            outcome = await engine.attempter.run(self.call, candidate, routing, seconds, self.reply, hearer)
+            outcome = await engine.attempter.run(self.call, candidate, written, routing, seconds, self.reply, hearer)
         except (ClientGone, asyncio.CancelledError):
             attempt.fault = Fault(FaultKind.CLIENT_GONE, "the client left")
             exchange.connection, exchange.model = connection.provider, model
@@ -244,6 +258,15 @@ class _Run:
     async def _give_up(self, chosen: Plan) -> None:
         attempts = self.exchange.attempts
         fault = attempts[-1].fault if attempts else None
+        if self._unsaid and not attempts and not chosen.skipped:
+            told = "; ".join(dict.fromkeys(skipped.reason for skipped, _ in self._unsaid))
+            answer = GatewayAnswer(
+                400, "unsupported_parameter", told, None, should_retry=False, param=self._unsaid[0][1]
+            )
+            self.exchange.fault = Fault(FaultKind.CLIENT_INVALID, told, Phase.NOT_SENT, code=answer.code)
+            await _answer(self.call, self.reply, self.exchange, answer)
+            return
+        chosen = Plan(chosen.candidates, (*chosen.skipped, *(skipped for skipped, _ in self._unsaid)))
         alone = len(attempts) == 1 and not chosen.skipped
         if alone and fault is not None and fault.kind is FaultKind.MODEL_MISSING and self._refusal is not None:
             await self._as_the_provider_said(fault, self._refusal)
@@ -255,6 +278,16 @@ class _Run:
     def _head(self, status: int, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """The client's headers for an answer that comes from the current attempt."""
         return [*headers, *_told(self.call, self.exchange, {name for name, _ in headers})]
+
+
+_KEPT: Final = ("previous_response_id", "conversation", "prompt", "background", "container", "mcp_servers")
+
+
+def _translatable(call: Call) -> bool:
+    """Whether the question can be put to anybody but a provider of its dialect: it asks for nothing kept there."""
+    if call.method != "POST" or call.tail or call.body is None or not call.is_json:
+        return False
+    return not any(name in call.fields and splice.field(call.body, name) for name in _KEPT)
 
 
 def _told(call: Call, exchange: Exchange, given: set[str]) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -22,7 +22,7 @@ from proxy.dialects.scan import MalformedEvent, Progress, Scanner, judge_whole
 from proxy.engine.call import Call, Reply
 from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
 from proxy.fault import Fault, FaultKind, Phase, Usage
-from proxy.upstream.client import UpstreamError, UpstreamResponse
+from proxy.upstream.client import UpstreamError
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 1024 * 1024
@@ -57,7 +57,21 @@ class Refusal(msgspec.Struct, frozen=True):
     body: bytes
 
 
-async def read_body(response: UpstreamResponse, dog: Watchdog, seconds: float, limit: int) -> bytes:
+class Incoming(Protocol):
+    """A provider's answer as it comes in."""
+
+    @property
+    def status(self) -> int:
+        """Its status."""
+
+    def header(self, name: str) -> str:
+        """The value of a header, or an empty text."""
+
+    async def read(self) -> bytes:
+        """More of the body; empty at its end. Raises UpstreamError."""
+
+
+async def read_body(response: Incoming, dog: Watchdog, seconds: float, limit: int) -> bytes:
     """The whole body within `seconds`. Raises UpstreamError (`too_large` beyond `limit`) and ClockExpired."""
     dog.arm(FaultKind.TIMEOUT, seconds)
     pieces: list[bytes] = []
@@ -75,7 +89,7 @@ class Relay(msgspec.Struct):
 
     call: Call
     reply: Reply
-    response: UpstreamResponse
+    response: Incoming
     headers: list[tuple[str, str]]
     timeouts: Timeouts
     first_byte: float  # what is left of that clock, in seconds

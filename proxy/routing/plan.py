@@ -26,6 +26,14 @@ _BREAKER_KINDS: Final = frozenset(FaultKind) - {
 }  # fmt: skip
 
 
+# By which other operation each can be served, what says most first.
+_WAYS: Final = {
+    Operation.CHAT: (Operation.RESPONSES, Operation.MESSAGES),
+    Operation.MESSAGES: (Operation.RESPONSES, Operation.CHAT),
+    Operation.RESPONSES: (Operation.MESSAGES, Operation.CHAT),
+}
+
+
 class ModelLists(Protocol):
     """What is known of the models that connections serve."""
 
@@ -37,6 +45,7 @@ class Mode(StrEnum):
     """How the answer gets to the client."""
 
     RELAY = "relay"
+    TRANSLATE = "translate"
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -48,6 +57,7 @@ class Target(msgspec.Struct, frozen=True):
     connection: Connection
     model: str | None
     why_not: str | None = None
+    via: Operation | None = None  # asked in this dialect, which is not the client's
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -55,7 +65,12 @@ class Candidate(msgspec.Struct, frozen=True):
 
     connection: Connection
     model: str | None
-    mode: Mode = Mode.RELAY
+    via: Operation | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """Whether the client's bytes go, or their meaning."""
+        return Mode.RELAY if self.via is None else Mode.TRANSLATE
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -87,8 +102,13 @@ def needs_lists(snapshot: Snapshot, model: str | None) -> bool:
     return not (slash and snapshot.connection(provider) is not None)
 
 
-def resolve(snapshot: Snapshot, operation: Operation, model: str | None, lists: ModelLists) -> tuple[Target, ...]:
-    """Who serves what was asked for, in the order to try, unusable ones included. Raises NoPlan."""
+def resolve(
+    snapshot: Snapshot, operation: Operation, model: str | None, lists: ModelLists, *, translate: bool = False
+) -> tuple[Target, ...]:
+    """Who serves what was asked for, in the order to try, unusable ones included. Raises NoPlan.
+
+    `translate`: also those who serve it in another dialect.
+    """
     if not snapshot.connections:
         raise NoPlan(
             _refused(
@@ -99,10 +119,21 @@ def resolve(snapshot: Snapshot, operation: Operation, model: str | None, lists: 
             )
         )
     named = _by_name(snapshot, model, lists)
-    speaking = [target for target in named if target.connection.speaks(operation)]
+    ways = _WAYS.get(operation, ()) if translate else ()
+    speaking = [able for target in named if (able := _speaking(target, operation, ways)) is not None]
     if not speaking:
         raise NoPlan(_not_spoken(snapshot, operation, model, named))
     return tuple(_judged(target) for target in speaking)
+
+
+def _speaking(target: Target, operation: Operation, ways: Sequence[Operation]) -> Target | None:
+    """The target in the client's dialect, else in the first that both sides have."""
+    if target.connection.speaks(operation):
+        return target
+    known = bool(target.connection.spec.docs)  # else it speaks Chat for certain, and the rest perhaps
+    ordered = ways if known else sorted(ways, key=lambda way: way is not Operation.CHAT)
+    via = next((way for way in ordered if target.connection.speaks(way)), None)
+    return None if via is None else replace(target, via=via)
 
 
 def _by_name(snapshot: Snapshot, model: str | None, lists: ModelLists) -> list[Target]:
@@ -206,7 +237,7 @@ def plan(targets: Sequence[Target], health: Health, max_attempts: int) -> Plan:
             continue
         verdict = health.check(target.connection, target.model)
         if verdict.usable:
-            candidates.append(Candidate(target.connection, target.model))
+            candidates.append(Candidate(target.connection, target.model, target.via))
             continue
         kind = verdict.kind or FaultKind.GATEWAY
         skipped.append(Skipped(who, kind, f"{who}: {verdict.reason}", verdict.retry_in))
@@ -215,6 +246,6 @@ def plan(targets: Sequence[Target], health: Health, max_attempts: int) -> Plan:
         if recovers and wait is not None and (nearest is None or wait < nearest[0]):
             nearest = (wait, target)
     if not candidates and nearest is not None:
-        candidates.append(Candidate(nearest[1].connection, nearest[1].model))
+        candidates.append(Candidate(nearest[1].connection, nearest[1].model, nearest[1].via))
         skipped = [s for s in skipped if s.connection != nearest[1].connection.provider]
     return Plan(tuple(candidates[:max_attempts]), tuple(skipped))

@@ -72,6 +72,11 @@ class ChatParser:
         self._finished: dict[int, Finished] = {}
         self._calls: dict[int, Calls] = {}
 
+    @property
+    def ended(self) -> bool:
+        """See `Parser`."""
+        return self._over
+
     def feed(self, data: bytes) -> list[Event]:
         """See `Parser`."""
         return [event for raw in self._splitter.feed(data) for event in self._one(raw)]
@@ -214,7 +219,7 @@ class ChatParser:
         )
 
     def _call(self, at: int, place: object, call: Mapping[str, Any], out: list[Event]) -> None:
-        kind = Kind.CUSTOM_CALL if call.get("type") == "custom" else Kind.TOOL_CALL
+        kind = Kind.CUSTOM_CALL if call.get("type") == "custom" or "custom" in call else Kind.TOOL_CALL
         function = read.table(call.get("custom" if kind is Kind.CUSTOM_CALL else "function"))
         given = function.get("input" if kind is Kind.CUSTOM_CALL else "arguments")
         text = given if isinstance(given, str) else encode(given).decode() if given is not None else ""

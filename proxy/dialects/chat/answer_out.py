@@ -149,6 +149,11 @@ class ChatRenderer:
         self._greeted: set[int] = set()
         self._count: Count | None = None
 
+    @property
+    def begun(self) -> tuple[dict[str, Any] | None, int]:
+        """See `Renderer`."""
+        return None, 0
+
     def event(self, event: Event) -> bytes:
         """See `Renderer`."""
         match event:

@@ -239,6 +239,7 @@ def _thoughts_out(
 
 
 def call_out(block: ToolCall) -> dict[str, Any]:
+    """One entry of `tool_calls`."""
     if block.custom:
         return {"id": block.id, "type": "custom", "custom": {"name": block.name, "input": block.arguments}}
     function = {"name": block.name, "arguments": block.arguments or "{}"}

@@ -65,6 +65,11 @@ def count_of(usage: Mapping[str, Any], before: Count | None = None) -> Count:
     )
 
 
+def _without_text(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A block of Anthropic's own as it begins: its text (of a compaction) comes as deltas, as in a stream."""
+    return {name: value for name, value in entry.items() if name != "content" or not isinstance(value, str | None)}
+
+
 def _number(usage: Mapping[str, Any], name: str, otherwise: int) -> int:
     value = usage.get(name)
     return read.number(value) if isinstance(value, int) else otherwise
@@ -83,7 +88,13 @@ class MessagesParser:
         self._finish: Finished | None = None
         self._started = False
         self._over = False
+        self._stopped = False
         self._message = 0  # some streams hold several messages (recorded so: tool search)
+
+    @property
+    def ended(self) -> bool:
+        """See `Parser`."""
+        return self._over or self._stopped
 
     def feed(self, data: bytes) -> list[Event]:
         """See `Parser`."""
@@ -123,7 +134,11 @@ class MessagesParser:
                 return self.block(read.number(value.get("index")), read.table(value.get("content_block")))
             case "content_block_stop":
                 return self.stop(read.number(value.get("index")))
+            case "message_stop":
+                self._stopped = True  # but more may follow: the end of the stream says that it is all
+                return []
             case "message_start":
+                self._stopped = False
                 return self._start(read.table(value.get("message")))
             case "message_delta":
                 return self._message_delta(value)
@@ -132,7 +147,7 @@ class MessagesParser:
                 error = value.get("error")
                 return [Failed(error if isinstance(error, dict) else {"message": str(error)[:300]})]
             case _:
-                return []  # message_stop: more may follow, and the end of the stream says so
+                return []
 
     def _start(self, message: Mapping[str, Any]) -> list[Event]:
         usage = self._counted(message.get("usage"))
@@ -164,11 +179,13 @@ class MessagesParser:
         self._kinds[at] = kind
         raw = None
         if kind in (Kind.FOREIGN, Kind.SERVER_CALL):
-            raw = Opaque(NAME, read.text(entry.get("type")), dict(entry), self._origin)
+            raw = Opaque(NAME, read.text(entry.get("type")), _without_text(entry), self._origin)
         ident, name = read.text(entry.get("id")), read.text(entry.get("name"))
         start: BlockStart = self._ledger.start(key, kind, ident=ident, name=name, raw=raw)
         out: list[Event] = [start]
         text = read.text(entry.get("text")) or read.text(entry.get("thinking"))
+        if kind is Kind.FOREIGN:
+            text = read.text(entry.get("content"))
         if kind in (Kind.TOOL_CALL, Kind.SERVER_CALL):
             text = encode(entry["input"]).decode() if entry.get("input") else ""
             self._empty.add(at)

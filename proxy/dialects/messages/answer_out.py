@@ -55,7 +55,7 @@ def usage_of(count: Count) -> dict[str, Any]:
     if count.reasoning:
         usage["output_tokens_details"] = {"thinking_tokens": count.reasoning}
     if count.searches:
-        usage["server_tool_use"] = {"web_search_requests": count.searches}
+        usage["server_tool_use"] = {"web_search_requests": count.searches, "web_fetch_requests": 0}
     if count.tier:
         usage["service_tier"] = count.tier
     return usage
@@ -94,6 +94,8 @@ def _entry(piece: Piece) -> dict[str, Any] | None:
             entry["input"] = {"input": piece.text} if given is None else given
         case Kind.CUSTOM_CALL:
             entry["input"] = {"input": piece.text}
+        case Kind.FOREIGN if piece.text:
+            entry["content"] = piece.text  # of a compaction
         case _:
             pass
     return entry
@@ -146,6 +148,11 @@ class MessagesRenderer:
         self._count = Count()
         self._finish: Finished | None = None
 
+    @property
+    def begun(self) -> tuple[dict[str, Any] | None, int]:
+        """See `Renderer`."""
+        return None, 0
+
     def event(self, event: Event) -> bytes:
         """See `Renderer`."""
         match event:
@@ -172,7 +179,7 @@ class MessagesRenderer:
         return b""
 
     def _greet(self, event: Started) -> bytes:
-        message = {
+        message: dict[str, Any] = {
             "id": event.id or f"msg_{self._head.id}",
             "type": "message",
             "role": "assistant",

@@ -80,7 +80,7 @@ def _messages(turns: Iterable[tuple[int, Turn]], target: Target, losses: list[Lo
     """Turns of one role in a row are one message: the roles must alternate."""
     messages: list[dict[str, Any]] = []
     for n, turn in turns:
-        role = "assistant" if turn.role is Role.ASSISTANT else "user"
+        role = _role(turn)
         where = f"messages[{n}].content"
         entries = [e for m, b in enumerate(turn.content) for e in _entry(b, target, f"{where}[{m}]", losses)]
         if turn.name:
@@ -96,6 +96,14 @@ def _messages(turns: Iterable[tuple[int, Turn]], target: Target, losses: list[Lo
             message["content"].sort(key=lambda entry: entry["type"] != "tool_result")
         message["content"] = _plain(message["content"])
     return messages
+
+
+def _role(turn: Turn) -> str:
+    """What a later instruction is said by: the system where it holds what only that can say, else the user."""
+    own = any(isinstance(block, Foreign) and block.raw.dialect == NAME for block in turn.content)
+    if own and turn.role in (Role.SYSTEM, Role.DEVELOPER):
+        return "system"
+    return "assistant" if turn.role is Role.ASSISTANT else "user"
 
 
 def _plain(entries: list[dict[str, Any]]) -> str | list[dict[str, Any]]:

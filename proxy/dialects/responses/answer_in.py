@@ -67,6 +67,11 @@ class ResponsesParser:
         self._finish: Finished | None = None
         self._over = False
 
+    @property
+    def ended(self) -> bool:
+        """See `Parser`."""
+        return self._over or self._finish is not None
+
     def feed(self, data: bytes) -> list[Event]:
         """See `Parser`."""
         return [event for raw in self._splitter.feed(data) for event in self._one(raw)]

@@ -43,9 +43,7 @@ _PREFIXES: Final = {Kind.REASONING: "rs", Kind.SUMMARY: "rs", Kind.TOOL_CALL: "f
 
 def usage_of(count: Count) -> dict[str, Any]:
     """The `usage` object that says this count."""
-    inputs = {"cached_tokens": count.cached}
-    if count.cache_write:
-        inputs["cache_write_tokens"] = count.cache_write
+    inputs = {"cached_tokens": count.cached, "cache_write_tokens": count.cache_write}
     return {
         "input_tokens": count.input,
         "input_tokens_details": inputs,
@@ -76,6 +74,11 @@ class ResponsesRenderer:
         self._count: Count | None = None
         self._finish: Finished | None = None
         self.response: dict[str, Any] = {}
+
+    @property
+    def begun(self) -> tuple[dict[str, Any] | None, int]:
+        """See `Renderer`."""
+        return self.response or None, self._sequence
 
     def event(self, event: Event) -> bytes:
         """See `Renderer`."""

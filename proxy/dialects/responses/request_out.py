@@ -49,11 +49,13 @@ _TYPES: Final[Mapping[str, dict[str, Any]]] = {
 def write_request(request: Request, target: Target) -> tuple[dict[str, Any], list[Loss]]:
     """See `Dialect`."""
     losses: list[Loss] = []
-    body: dict[str, Any] = {"model": target.model, "store": False}
+    body: dict[str, Any] = {"model": target.model}
+    if request.home != NAME:
+        body["store"] = False  # which is on where it is not said
     turns = list(enumerate(request.turns))
     if turns and turns[0][1].role is Role.SYSTEM and all(isinstance(b, Text) for b in turns[0][1].content):
         body["instructions"] = "".join(b.text for b in turns.pop(0)[1].content if isinstance(b, Text))
-    body["input"] = [item for n, turn in turns for item in _items(turn, target, f"input[{n}]", losses)]
+    body["input"] = [item for n, turn in turns for item in _items(turn, target, request.home, f"input[{n}]", losses)]
     tools = list(_tools_out(request.tools, losses))
     if tools:
         body["tools"] = tools
@@ -86,7 +88,7 @@ def state_of(request: Request) -> str | None:
     return next((name for name in STATE if request.home == NAME and name in request.extras), None)
 
 
-def _items(turn: Turn, target: Target, where: str, losses: list[Loss]) -> Iterator[dict[str, Any]]:
+def _items(turn: Turn, target: Target, home: str, where: str, losses: list[Loss]) -> Iterator[dict[str, Any]]:
     """The items of one turn: what can stand in a message is collected, the rest stands for itself."""
     parts: list[dict[str, Any]] = []
     for n, block in enumerate(turn.content):
@@ -94,6 +96,10 @@ def _items(turn: Turn, target: Target, where: str, losses: list[Loss]) -> Iterat
         part = _part_out(block, turn.role is Role.ASSISTANT)
         if part is not None:
             parts.append(part)
+            if getattr(block, "cache", None) is not None and home == NAME:
+                part["prompt_cache_breakpoint"] = {"mode": "explicit"}
+            elif getattr(block, "cache", None) is not None:
+                losses.append(Loss(f"{at}.cache_control", "prompts are cached without marks"))
             continue
         if parts:
             yield _message(turn, parts)

@@ -1,0 +1,273 @@
+"""Another dialect than the client's: its question written for the provider, the provider's answer written for it.
+
+The answer is translated below the relay: `Translated` reads as if the provider had answered in the client's dialect.
+So commit point, clocks, errors and terminators are the relay's, the same as for every other answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from config.model import Connection, Operation
+from proxy.dialects import envelope, seals, sse
+from proxy.dialects.base import DialectName, Renderer, ReplyHead, Target, Unreadable, dialect
+from proxy.dialects.events import Broken, Event, Failed, fold
+from proxy.dialects.json import decode_object, encode
+from proxy.dialects.request import BadRequest, Request
+from proxy.engine.call import Call
+from proxy.fault import FaultKind, Phase
+from proxy.routing import Candidate
+from proxy.upstream.client import UpstreamError, UpstreamResponse
+
+SPOKEN: Final = {
+    Operation.CHAT: DialectName.CHAT,
+    Operation.MESSAGES: DialectName.MESSAGES,
+    Operation.RESPONSES: DialectName.RESPONSES,
+}
+MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
+_PING_SECONDS: Final = 5.0
+_TAIL_SECONDS: Final = 1.0
+_PING: Final = b": ping\n\n"
+_PASSING: Final = frozenset({"accept", "content-type", "traceparent", "tracestate", "user-agent"})
+_BACK: Final = frozenset({"cache-control", "request-id", "retry-after", "retry-after-ms", "x-request-id"})
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A question as it goes to one connection: its operation there, and what could not be said, as the client named it.
+
+    `head` is what the answer is written with; None: it comes in the client's own dialect and is relayed.
+    """
+
+    via: Operation
+    body: bytes
+    dropped: tuple[str, ...]
+    head: ReplyHead | None
+
+
+class Unsaid(Exception):
+    """This connection cannot be asked this: what is lost would change the question, or nothing may be lost."""
+
+    def __init__(self, message: str, param: str | None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class Translation:
+    """One client's question, read once however many connections it is written for."""
+
+    def __init__(self, call: Call, created: int) -> None:
+        self._call = call
+        self._created = created
+        self._request: Request | None = None
+
+    @property
+    def marked(self) -> bool:
+        """Whether the body holds what another dialect sealed: then it is written anew, also for its own dialect."""
+        call = self._call
+        return call.operation in SPOKEN and call.body is not None and seals.MARK.encode() in call.body
+
+    def write(self, candidate: Candidate) -> Written | None:
+        """The question for this connection; None where the client's own bytes go. Raises Unsaid and BadRequest."""
+        call = self._call
+        via = candidate.via or (call.operation if self.marked and not call.tail else None)
+        if via is None:
+            return None
+        connection = candidate.connection
+        model = candidate.model or call.model or ""
+        body, losses = dialect(SPOKEN[via]).write_request(self._read(), Target(origin_of(connection), model))
+        if via is Operation.CHAT and connection.spec.quirks.stream_usage != "asked":
+            body.pop("stream_options", None)
+        strict = connection.spec.on_unsupported == "error"
+        worst = next((loss for loss in losses if loss.content or strict), None)
+        if worst is not None:
+            raise Unsaid(f"{connection.provider}: it cannot be told `{worst.what}`: {worst.why}", worst.what)
+        head = ReplyHead(call.id, self._created, self._read(), model) if via is not call.operation else None
+        return Written(via, encode(body), tuple(dict.fromkeys(loss.what for loss in losses)), head)
+
+    def _read(self) -> Request:
+        if self._request is None:
+            value = decode_object(self._call.body or b"")
+            if value is None:
+                raise BadRequest("the body is not a JSON object")
+            self._request = dialect(SPOKEN[self._call.operation]).read_request(value)
+        return self._request
+
+
+def origin_of(connection: Connection) -> str:
+    """Who made what is sealed: the provider at its address, told apart without naming it."""
+    place = hashlib.sha256(connection.base_url.encode()).hexdigest()[:8]
+    return f"{connection.provider}@{place}"
+
+
+def to_upstream(headers: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
+    """What of the client's headers means the same in every dialect."""
+    return [(name, value) for name, value in headers if name in _PASSING]
+
+
+def to_client(headers: list[tuple[str, str]], *, stream: bool) -> list[tuple[str, str]]:
+    """What of the provider's headers does, with the type of the translated body."""
+    kind = "text/event-stream; charset=utf-8" if stream else "application/json"
+    return [("content-type", kind), *((name, value) for name, value in headers if name in _BACK)]
+
+
+class _Reader(Protocol):
+    """Makes the client's bytes of the provider's, piece by piece."""
+
+    async def read(self) -> bytes: ...
+
+
+class Translated:
+    """A provider's answer that reads as one in the client's dialect. It has what the relay wants of an answer."""
+
+    def __init__(
+        self, response: UpstreamResponse, call: Call, written: Written, origin: str, now: Callable[[], float]
+    ) -> None:
+        if written.head is None:
+            raise ValueError("this answer is relayed")
+        self.status = response.status
+        self.headers = response.headers
+        self._response = response
+        of = _Stream if call.stream else _Whole
+        self._reader: _Reader = of(response, call, written.via, written.head, origin, now)
+
+    def header(self, name: str) -> str:
+        """The value of a header of the provider's, or an empty text."""
+        return self._response.header(name)
+
+    async def read(self) -> bytes:
+        """More of the answer; empty at its end. Raises UpstreamError."""
+        return await self._reader.read()
+
+    def close(self) -> None:
+        """Let the provider go."""
+        self._response.close()
+
+
+class _Whole:
+    def __init__(
+        self,
+        response: UpstreamResponse,
+        call: Call,
+        via: Operation,
+        head: ReplyHead,
+        origin: str,
+        _now: Callable[[], float],
+    ) -> None:
+        self._response = response
+        self._call = call
+        self._via = via
+        self._head = head
+        self._origin = origin
+        self._over = False
+
+    async def read(self) -> bytes:
+        if self._over:
+            return b""
+        self._over = True
+        pieces: list[bytes] = []
+        size = 0
+        while piece := await self._response.read():
+            size += len(piece)
+            if size > MAX_WHOLE_BYTES:
+                raise UpstreamError(
+                    FaultKind.TOO_LARGE, Phase.SENT, f"its answer is larger than {MAX_WHOLE_BYTES} bytes"
+                )
+            pieces.append(piece)
+        return self._written(b"".join(pieces))
+
+    def _written(self, body: bytes) -> bytes:
+        value = decode_object(body)
+        if value is None:
+            raise UpstreamError(FaultKind.BAD_UPSTREAM, Phase.SENT, "its answer is not a JSON object")
+        try:
+            answer = fold(dialect(SPOKEN[self._via]).read_answer(value, self._origin))
+        except Broken as exc:
+            return encode({"error": exc.error or {"message": "the answer is not whole"}})
+        except Unreadable as exc:
+            if isinstance(value.get("error"), dict):
+                return encode({"error": value["error"]})
+            raise UpstreamError(FaultKind.BAD_UPSTREAM, Phase.SENT, str(exc)) from None
+        return encode(dialect(SPOKEN[self._call.operation]).write_answer(answer, self._head))
+
+
+class _Stream:
+    """`_trouble` waits until what came before it is out."""
+
+    def __init__(
+        self,
+        response: UpstreamResponse,
+        call: Call,
+        via: Operation,
+        head: ReplyHead,
+        origin: str,
+        now: Callable[[], float],
+    ) -> None:
+        self._response = response
+        self._call = call
+        self._now = now
+        self._parser = dialect(SPOKEN[via]).parser(origin)
+        self._renderer: Renderer = dialect(SPOKEN[call.operation]).renderer(head)
+        self._trouble: UpstreamError | None = None
+        self._over = False
+        self._said_at = now()
+
+    async def read(self) -> bytes:
+        while self._trouble is not None or not self._over:
+            if self._trouble is not None:
+                raise self._trouble
+            out = await self._more()
+            if out:
+                self._said_at = self._now()
+                return out
+            if self._now() - self._said_at >= _PING_SECONDS:
+                self._said_at = self._now()
+                return _PING  # the provider lives, but says nothing that this dialect has a word for
+        return b""
+
+    async def _more(self) -> bytes:
+        try:
+            data = await self._next()
+            events = self._parser.feed(data) if data else self._parser.close()
+        except (Unreadable, sse.EventTooLarge) as exc:
+            large = isinstance(exc, sse.EventTooLarge)
+            kind = FaultKind.TOO_LARGE if large else FaultKind.BAD_UPSTREAM
+            self._trouble = UpstreamError(kind, Phase.SENT, f"it sent {exc}")
+            return b""
+        self._over = not data
+        return b"".join(self._render(event) for event in events)
+
+    async def _next(self) -> bytes:
+        """The next bytes. Behind its terminator the provider may say more, but need not even hang up."""
+        if not self._parser.ended:
+            return await self._response.read()
+        try:
+            async with asyncio.timeout(_TAIL_SECONDS):
+                return await self._response.read()
+        except (TimeoutError, UpstreamError):
+            return b""
+
+    def _render(self, event: Event) -> bytes:
+        if not isinstance(event, Failed):
+            return self._renderer.event(event)
+        if event.error is None:
+            self._trouble = UpstreamError(FaultKind.INTERRUPTED, Phase.SENT, "its answer ended before its end")
+            return b""
+        return error_frame(self._call, event.error, self._renderer)
+
+
+def error_frame(call: Call, error: dict[str, Any], renderer: Renderer) -> bytes:
+    """The provider's error in the client's dialect, with the provider's own words for its class."""
+    words = [word for name in ("code", "type", "status") if isinstance(word := error.get(name), str) and word]
+    code = words[0] if words else "api_error"
+    told = " ".join(words)
+    status = 400 if "invalid_request" in told else 429 if "rate_limit" in told else 503 if "overloaded" in told else 502
+    message = error.get("message")
+    said = message if isinstance(message, str) and message else "the provider ended its answer with an error"
+    begun, sequence = renderer.begun
+    return envelope.error_frame(call.form, status, said, code, call.id, begun, sequence)
