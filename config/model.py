@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -33,6 +33,7 @@ class Operation(StrEnum):
     RERANK = "rerank"
     FILES = "files"
     MODELS = "models"
+    GEMINI = "gemini"  # generateContent and streamGenerateContent
 
 
 class Credential(StrEnum):
@@ -118,11 +119,13 @@ class Route(msgspec.Struct, frozen=True):
     """Where one operation of a provider is.
 
     `path` is appended to the base URL; a path that begins with `../` first drops that many segments from it
-    (a second dialect beside the first). `auth` replaces the provider's own for this operation.
+    (a second dialect beside the first). `auth` replaces the provider's own for this operation. `stream` is where
+    streams are, if elsewhere. `{model}` in either stands for the model's name.
     """
 
     path: str
     auth: Auth | None = None
+    stream: str = ""
 
 
 class Quirks(msgspec.Struct, frozen=True):
@@ -198,23 +201,28 @@ class Connection(msgspec.Struct, frozen=True):
         """How requests for `operation` are authorised."""
         return self.spec.speaks[operation].auth or self.spec.auth
 
-    def url(self, operation: Operation, tail: str = "") -> str:
+    def url(self, operation: Operation, tail: str = "", *, model: str | None = None, stream: bool = False) -> str:
         """The full URL of `operation`; `tail` follows it, as in `/generations` after images.
 
         Raises KeyError where the provider does not serve the operation.
         """
-        return join_url(self.base_url, self.spec.speaks[operation].path) + tail
+        route = self.spec.speaks[operation]
+        path = route.stream if stream and route.stream else route.path
+        if "{model}" in path:
+            path = path.replace("{model}", quote(model or "", safe="@"))
+        return join_url(self.base_url, path) + tail
 
 
 def join_url(base: str, path: str) -> str:
-    """`path` appended to `base`; leading `../` drop segments of the base; a doubled `/v1` is written once."""
+    """`path` appended to `base`; leading `../` drop segments of the base; a doubled version is written once."""
     base = base.rstrip("/")
     while path.startswith("../"):
         base, path = base.rsplit("/", 1)[0] if base.count("/") > 2 else base, path[3:]  # never drops the host
         if not path.startswith("../"):
             path = "/" + path
-    if base.endswith("/v1") and path.startswith("/v1/"):
-        path = path[3:]
+    for version in ("/v1", "/v1beta"):
+        if base.endswith(version) and path.startswith(version + "/"):
+            path = path[len(version) :]
     return base + path
 
 

@@ -316,7 +316,7 @@ _TEXT: Final = (lambda v: isinstance(v, str) and bool(v) and v.isprintable(), "a
 _TESTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "label": (lambda v: isinstance(v, str) and 0 < len(v) <= 64 and v.isprintable(), "a text of at most 64 characters"),
     "base_url": (_is_url, "an http or https URL without user name and query"),
-    "dialect": _one_of("openai", "anthropic"),
+    "dialect": _one_of(*catalogue.DIALECTS),
     "credential": _one_of("api_key", "api_key_optional", "none"),
     "auth": (lambda v: isinstance(v, str) and bool(_AUTH.fullmatch(v)), "bearer, header:NAME, query:NAME or none"),
     "default_model": _TEXT,

@@ -21,7 +21,7 @@ from config.model import Auth, AuthScheme, Credential, Operation, ProviderSpec, 
 
 _BEARER: Final = Auth(AuthScheme.BEARER)
 # What a provider of the user's own serves: the paths of the dialect's inventor.
-_DIALECTS: Final[Mapping[str, Mapping[Operation, str]]] = {
+DIALECTS: Final[Mapping[str, Mapping[Operation, str | Mapping[str, str]]]] = {
     "openai": {
         Operation.CHAT: "/chat/completions",
         Operation.COMPLETIONS: "/completions",
@@ -40,7 +40,18 @@ _DIALECTS: Final[Mapping[str, Mapping[Operation, str]]] = {
         Operation.FILES: "/v1/files",
         Operation.MODELS: "/v1/models",
     },
+    "gemini": {
+        Operation.GEMINI: {
+            "path": "/v1beta/models/{model}:generateContent",
+            "stream": "/v1beta/models/{model}:streamGenerateContent?alt=sse",
+        },
+        Operation.MODELS: "/v1beta/models",
+    },
 }
+# Beside the routes: how the key is sent, what stands on every request, how its model list names them.
+_KEY_IN: Final = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
+_HEADERS: Final = {"anthropic": {"anthropic-version": "2023-06-01"}}
+_PREFIXES: Final = {"gemini": "models/"}
 
 
 @cache
@@ -87,13 +98,14 @@ def _auth(text: str) -> Auth:
     return Auth(AuthScheme(scheme), name)
 
 
-def _speaks(entries: Mapping[str, Any]) -> Mapping[Operation, Route]:
+def _speaks(entries: Mapping[Any, Any]) -> Mapping[Operation, Route]:
     found: dict[Operation, Route] = {}
     for name, value in entries.items():
         if isinstance(value, str):
             found[Operation(name)] = Route(value)
         else:
-            found[Operation(name)] = Route(value["path"], _auth(value["auth"]))
+            auth = _auth(value["auth"]) if "auth" in value else None
+            found[Operation(name)] = Route(value["path"], auth, value.get("stream", ""))
     return MappingProxyType(found)
 
 
@@ -165,7 +177,7 @@ def _changed(spec: ProviderSpec, entry: Mapping[str, Any]) -> ProviderSpec:
         new["quirks"] = replace(spec.quirks, stream_usage=StreamUsage(entry["stream_usage"]))
     if "auth" in entry:
         # It holds for every operation: what stands in front of a provider asks for one thing.
-        routes = {operation: Route(route.path) for operation, route in spec.speaks.items()}
+        routes = {operation: replace(route, auth=None) for operation, route in spec.speaks.items()}
         new |= {"auth": _auth(entry["auth"]), "speaks": MappingProxyType(routes)}
     return replace(spec, **new)
 
@@ -179,8 +191,12 @@ def _models(spec: ProviderSpec, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _speaking(spec: ProviderSpec, dialect: str) -> ProviderSpec:
     """The provider with another dialect, as its inventor speaks it."""
-    speaks = MappingProxyType({op: Route(path) for op, path in _DIALECTS[dialect].items()})
-    if dialect == "anthropic":
-        headers = MappingProxyType({"anthropic-version": "2023-06-01"})
-        return replace(spec, dialect=dialect, speaks=speaks, auth=Auth(AuthScheme.HEADER, "x-api-key"), headers=headers)
-    return replace(spec, dialect=dialect, speaks=speaks, auth=_BEARER, headers=MappingProxyType({}))
+    key_in = _KEY_IN.get(dialect)
+    return replace(
+        spec,
+        dialect=dialect,
+        speaks=_speaks(DIALECTS[dialect]),
+        auth=Auth(AuthScheme.HEADER, key_in) if key_in else _BEARER,
+        headers=MappingProxyType(_HEADERS.get(dialect, {})),
+        quirks=replace(spec.quirks, model_prefix=_PREFIXES.get(dialect, "")),
+    )

@@ -20,6 +20,7 @@ class DialectName(StrEnum):
     CHAT = "chat"
     MESSAGES = "messages"
     RESPONSES = "responses"
+    GEMINI = "gemini"
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -31,6 +32,7 @@ class Target(msgspec.Struct, frozen=True):
     origin: str
     model: str
     max_tokens: int = 8192
+    without_ids: bool = False  # calls and their results are told apart by name and order alone
     reasoning_field: str | None = None  # under which a provider of Chat wants its reasoning back
 
 

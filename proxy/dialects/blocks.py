@@ -145,9 +145,10 @@ class ServerCall(msgspec.Struct, frozen=True, tag=True):
 
 
 class Foreign(msgspec.Struct, frozen=True, tag=True):
-    """Something that one dialect alone has."""
+    """Something that one dialect alone has. `content`: the question depends on it, as on a video."""
 
     raw: Opaque
+    content: bool = False
 
 
 Block = Text | Refusal | Image | Document | Audio | ToolCall | ToolResult | Reasoning | ServerCall | Foreign

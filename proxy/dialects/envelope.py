@@ -21,6 +21,7 @@ class Form(StrEnum):
     OPENAI = "openai"
     RESPONSES = "responses"
     ANTHROPIC = "anthropic"
+    GOOGLE = "google.rpc"
 
 
 _ANTHROPIC_TYPES: Final = {
@@ -34,6 +35,18 @@ _ANTHROPIC_TYPES: Final = {
     503: "overloaded_error",
     504: "timeout_error",
     529: "overloaded_error",
+}
+# google.rpc.Code, by the HTTP status it stands for (Google Cloud API design guide, "Errors").
+_RPC_CODES: Final = {
+    401: "UNAUTHENTICATED",
+    402: "RESOURCE_EXHAUSTED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
 }
 DONE: Final = b"data: [DONE]\n\n"
 MESSAGE_STOP: Final = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
@@ -70,6 +83,11 @@ def _error(
         if code is not None:
             error["code"] = code
         return {"type": "error", "error": error, "request_id": request_id}
+    if form is Form.GOOGLE:
+        word = _RPC_CODES.get(status, "INVALID_ARGUMENT" if status < 500 else "UNAVAILABLE")
+        told = {"reason": code, "domain": "redeo", "metadata": {"request_id": request_id}}
+        detail = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", **told}
+        return {"error": {"code": status, "message": message, "status": word, "details": [detail]}}
     return {"error": {"message": message, "type": error_type(status), "code": code, "param": param}}
 
 
@@ -90,7 +108,7 @@ def error_frame(
     body = _error(form, status, message, code, request_id)
     if form is Form.ANTHROPIC:
         return frame(encode(body), "error")
-    if form is Form.OPENAI:
+    if form is not Form.RESPONSES:
         return frame(encode(body))
     event = {"type": "error", "code": code, "message": message, "param": None, "sequence_number": sequence}
     out = frame(encode(event), "error")

@@ -2,7 +2,7 @@
 
 Never passing: the client's credentials and cookies, hop-by-hop headers, `Forwarded`; back: cookies, redirects,
 authentication challenges, CORS. Sources: OpenAI API reference, "Debugging requests" (`x-request-id`, `openai-*`,
-`x-ratelimit-*`); Anthropic API, "Versioning", "Beta headers", "Rate limits"; read 2026-11.
+`x-ratelimit-*`); Anthropic API, "Versioning", "Beta headers", "Rate limits"; the google-genai SDK; read 2026-11.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ _REQUEST: Final = frozenset(
         # Anthropic
         "anthropic-version",
         "anthropic-beta",
+        # Google
+        "x-goog-api-client",
+        "x-server-timeout",
     }
 )
 _REQUEST_PREFIXES: Final = ("x-codex-", "x-openai-internal-codex-")

@@ -1,8 +1,9 @@
 """Cheap progress of an answer that is relayed: has content begun, has it ended, did it fail, what did it cost.
 
 It reads; it never alters or translates. Sources: OpenAI API reference, "Chat completion chunk object",
-"Completions" and "Responses streaming events"; Anthropic API, "Streaming messages"; read 2026-11, held against the
-recorded traffic. Who acts on what is seen here: `proxy.engine.relay`.
+"Completions" and "Responses streaming events"; Anthropic API, "Streaming messages"; Gemini API,
+"GenerateContentResponse"; read 2026-11, held against the recorded traffic. Who acts on what is seen here:
+`proxy.engine.relay`.
 """
 
 from __future__ import annotations
@@ -227,6 +228,44 @@ class MessagesScanner(_Base):
         self.usage = anthropic_usage(usage, self.usage) or self.usage
 
 
+class GeminiScanner(_Base):
+    """Google's generateContent: no terminator, whole when each candidate has a finish reason."""
+
+    _done_ends = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: set[int] = set()
+        self._ended: set[int] = set()
+
+    def judge(self, value: dict[str, Any]) -> Progress:
+        if self.failed(value):
+            return Progress.ERROR
+        self.usage = google_usage(value.get("usageMetadata")) or self.usage
+        feedback = value.get("promptFeedback")
+        candidates = value.get("candidates")
+        if not candidates:
+            blocked = isinstance(feedback, dict) and bool(feedback.get("blockReason"))
+            self.complete = self.complete or blocked
+            return Progress.CONTENT if blocked else Progress.LIFECYCLE
+        if not isinstance(candidates, list):
+            raise MalformedEvent("`candidates` is not a list")
+        content = [self._candidate(row) for row in candidates if isinstance(row, dict)]
+        self.complete = bool(self._seen) and self._seen <= self._ended
+        return Progress.CONTENT if any(content) else Progress.LIFECYCLE
+
+    def _candidate(self, candidate: Mapping[str, Any]) -> bool:
+        index = _int(candidate.get("index"))
+        self._seen.add(index)
+        if candidate.get("finishReason"):
+            self._ended.add(index)
+            return True
+        parts = _part(candidate, "content").get("parts")
+        return isinstance(parts, list) and any(
+            value for part in parts if isinstance(part, dict) for key, value in part.items() if key != "thought"
+        )
+
+
 def _speaks(block: object) -> bool:
     """Whether the start of a block says something by itself: empty text and thinking do not."""
     if not isinstance(block, dict):
@@ -243,6 +282,8 @@ def scanner(operation: Operation, *, hide_usage: bool = False, choices: int = 1)
         return ResponsesScanner()
     if operation is Operation.MESSAGES:
         return MessagesScanner()
+    if operation is Operation.GEMINI:
+        return GeminiScanner()
     return _Base()
 
 
@@ -267,11 +308,29 @@ def openai_usage(usage: object) -> Usage | None:
         return None
     inputs = _part(usage, "prompt_tokens_details") or _part(usage, "input_tokens_details")
     outputs = _part(usage, "completion_tokens_details") or _part(usage, "output_tokens_details")
+    read_in = _int(usage.get("prompt_tokens", usage.get("input_tokens")))
+    written = _int(usage.get("completion_tokens", usage.get("output_tokens")))
+    thought = _int(outputs.get("reasoning_tokens"))
+    if thought and _int(usage.get("total_tokens")) >= read_in + written + thought:
+        written += thought  # xAI counts reasoning beside the completion, as its totals show (recorded so)
     return Usage(
-        input=_int(usage.get("prompt_tokens", usage.get("input_tokens"))),
-        output=_int(usage.get("completion_tokens", usage.get("output_tokens"))),
+        input=read_in,
+        output=written,
         cached_input=_int(inputs.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))),
-        reasoning=_int(outputs.get("reasoning_tokens")),
+        reasoning=thought,
+    )
+
+
+def google_usage(usage: object) -> Usage | None:
+    """Google's `usageMetadata`; None where there is none or nothing is counted yet."""
+    if not isinstance(usage, dict) or not usage.get("promptTokenCount"):
+        return None
+    thoughts = _int(usage.get("thoughtsTokenCount"))
+    return Usage(
+        input=_int(usage.get("promptTokenCount")) + _int(usage.get("toolUsePromptTokenCount")),
+        output=_int(usage.get("candidatesTokenCount")) + thoughts,
+        cached_input=_int(usage.get("cachedContentTokenCount")),
+        reasoning=thoughts,
     )
 
 
@@ -293,6 +352,7 @@ _MUST_HAVE: Final[Mapping[Operation, tuple[str, ...]]] = {
     Operation.CHAT: ("choices",),
     Operation.COMPLETIONS: ("choices",),
     Operation.MESSAGES: ("content",),
+    Operation.GEMINI: ("candidates", "promptFeedback"),
     Operation.EMBEDDINGS: ("data", "embeddings"),
     Operation.COUNT_TOKENS: ("input_tokens",),
 }
@@ -310,5 +370,7 @@ def judge_whole(operation: Operation, value: object) -> tuple[Usage | None, Mapp
         return None, error if isinstance(error, dict) else {"message": str(error)[:300]}, None
     if not whole and not (operation is Operation.RESPONSES and value):
         return None, None, f"the answer has no `{needed[0]}`" if needed else "the answer is empty"
+    if operation is Operation.GEMINI:
+        return google_usage(value.get("usageMetadata")), None, None
     count = anthropic_usage if operation is Operation.MESSAGES else openai_usage
     return count(value.get("usage")), None, None

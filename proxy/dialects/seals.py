@@ -13,6 +13,7 @@ from proxy.dialects.blocks import Opaque
 from proxy.dialects.json import decode, encode
 
 MARK: Final = "redeo1."
+MARK_64: Final = "cmVkZW8xL"  # how base64 of a mark begins, for fields that are bytes
 
 
 def wrap(seal: Opaque, home: str) -> str:

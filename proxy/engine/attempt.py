@@ -30,7 +30,9 @@ _VAGUE: Final = ("", "text/plain", "application/octet-stream")  # says nothing: 
 _ERROR_SECONDS: Final = 10.0  # for the body of an error: its status is known and can do without
 _OPAQUE: Final = frozenset({Operation.AUDIO, Operation.FILES})
 # Where `stream` is heeded for certain; OpenAI's older transcription models, for one, do not know it.
-_DIALECTS: Final = frozenset({Operation.CHAT, Operation.COMPLETIONS, Operation.MESSAGES, Operation.RESPONSES})
+_DIALECTS: Final = frozenset(
+    {Operation.CHAT, Operation.COMPLETIONS, Operation.MESSAGES, Operation.RESPONSES, Operation.GEMINI}
+)
 
 
 class Hearer(msgspec.Struct, frozen=True):
@@ -120,10 +122,11 @@ class Attempter(msgspec.Struct, frozen=True):
             operation, passed = written.via, to_upstream(call.headers)
             body: bytes | None = written.body
             hide = call.stream and call.operation is Operation.CHAT and call.include_usage is not True
-            url = connection.url(operation)
+            url = connection.url(operation, model=candidate.model or call.model, stream=call.stream)
         else:
             body, hide = _body(call, candidate, routing) if written is None else (written.body, False)
-            url = connection.url(operation, call.tail) + (f"?{call.query}" if call.query else "")
+            url = connection.url(operation, call.tail, model=candidate.model or call.model, stream=call.stream)
+            url += ("&" if "?" in url else "?") + call.query if call.query else ""
         url, credential = sign(connection, operation, url)
         given = {name for name, _ in passed}
         fixed = [(name, value) for name, value in connection.spec.headers.items() if name.lower() not in given]
@@ -217,7 +220,7 @@ def _body(call: Call, candidate: Candidate, routing: Routing) -> tuple[bytes | N
     body = call.body
     if body is None:
         return None, False
-    renamed = candidate.model is not None and candidate.model != call.model
+    renamed = candidate.model not in (None, call.model) and call.operation is not Operation.GEMINI  # there in the path
     if not call.is_json:
         if renamed and candidate.model is not None:
             body = multipart.with_model(body, call.content_type, candidate.model)

@@ -280,7 +280,15 @@ class _Run:
         return [*headers, *_told(self.call, self.exchange, {name for name, _ in headers})]
 
 
-_KEPT: Final = ("previous_response_id", "conversation", "prompt", "background", "container", "mcp_servers")
+_KEPT: Final = (
+    "previous_response_id",
+    "conversation",
+    "prompt",
+    "background",
+    "container",
+    "mcp_servers",
+    "cachedContent",
+)
 
 
 def _translatable(call: Call) -> bool:

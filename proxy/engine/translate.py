@@ -28,11 +28,14 @@ SPOKEN: Final = {
     Operation.CHAT: DialectName.CHAT,
     Operation.MESSAGES: DialectName.MESSAGES,
     Operation.RESPONSES: DialectName.RESPONSES,
+    Operation.GEMINI: DialectName.GEMINI,
 }
 MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
 _PING_SECONDS: Final = 5.0
 _TAIL_SECONDS: Final = 1.0
 _PING: Final = b": ping\n\n"
+# A client of Google's knows no comments (gemini-cli fails on one): an empty text does it.
+_GOOGLE_PING: Final = b'data: {"candidates":[{"content":{"role":"model","parts":[{"text":""}]},"index":0}]}\n\n'
 _PASSING: Final = frozenset({"accept", "content-type", "traceparent", "tracestate", "user-agent"})
 _BACK: Final = frozenset({"cache-control", "request-id", "retry-after", "retry-after-ms", "x-request-id"})
 
@@ -70,7 +73,8 @@ class Translation:
     def marked(self) -> bool:
         """Whether the body holds what another dialect sealed: then it is written anew, also for its own dialect."""
         call = self._call
-        return call.operation in SPOKEN and call.body is not None and seals.MARK.encode() in call.body
+        mark = seals.MARK_64 if call.operation is Operation.GEMINI else seals.MARK
+        return call.operation in SPOKEN and call.body is not None and mark.encode() in call.body
 
     def write(self, candidate: Candidate) -> Written | None:
         """The question for this connection; None where the client's own bytes go. Raises Unsaid and BadRequest."""
@@ -96,6 +100,7 @@ class Translation:
             if value is None:
                 raise BadRequest("the body is not a JSON object")
             self._request = dialect(SPOKEN[self._call.operation]).read_request(value)
+            self._request.model, self._request.stream = self._call.model, self._call.stream
         return self._request
 
 
@@ -213,6 +218,7 @@ class _Stream:
         self._now = now
         self._parser = dialect(SPOKEN[via]).parser(origin)
         self._renderer: Renderer = dialect(SPOKEN[call.operation]).renderer(head)
+        self._ping = _GOOGLE_PING if call.operation is Operation.GEMINI else _PING
         self._trouble: UpstreamError | None = None
         self._over = False
         self._said_at = now()
@@ -227,7 +233,7 @@ class _Stream:
                 return out
             if self._now() - self._said_at >= _PING_SECONDS:
                 self._said_at = self._now()
-                return _PING  # the provider lives, but says nothing that this dialect has a word for
+                return self._ping  # the provider lives, but says nothing that this dialect has a word for
         return b""
 
     async def _more(self) -> bytes:

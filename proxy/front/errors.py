@@ -32,6 +32,8 @@ class Refused(Exception):
 
 def form_of(path: str) -> Form:
     """The shape of errors that clients of this path read."""
+    if path.startswith("/v1beta/") or ("/models/" in path and ":" in path):
+        return Form.GOOGLE
     bare = path.removeprefix("/v1")
     if bare == "/messages" or bare.startswith("/messages/"):
         return Form.ANTHROPIC

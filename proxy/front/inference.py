@@ -26,6 +26,7 @@ _FORMS: Final = {
     Operation.MESSAGES: Form.ANTHROPIC,
     Operation.COUNT_TOKENS: Form.ANTHROPIC,
     Operation.RESPONSES: Form.RESPONSES,
+    Operation.GEMINI: Form.GOOGLE,
 }
 _NO_MODEL: Final = frozenset({Operation.FILES})
 
@@ -90,6 +91,8 @@ def _call(request: web.Request, operation: Operation, body: bytes | None) -> Cal
             raise splice.BadBody("the body is empty")
     except splice.BadBody as exc:
         raise Refused(400, exc.code, exc.message, param=exc.param) from None
+    if operation is Operation.GEMINI:
+        head = _in_path(request, head)
     if request.method == "POST" and head.model is None and operation not in _NO_MODEL and not tail:
         raise Refused(400, "missing_model", "the body names no `model`", param="model")
     return Call(
@@ -109,7 +112,20 @@ def _call(request: web.Request, operation: Operation, body: bytes | None) -> Cal
     )
 
 
+def _in_path(request: web.Request, head: splice.Head) -> splice.Head:
+    """Google's clients name model and streaming in the path. Raises Refused."""
+    verb = request.match_info["verb"]
+    if verb not in ("generateContent", "streamGenerateContent"):
+        raise Refused(404, "operation_not_supported", f"`{verb[:40]}` is not served; generateContent is")
+    streamed = verb == "streamGenerateContent"
+    if streamed and request.query.get("alt") != "sse":
+        raise Refused(400, "unsupported_parameter", "streams come as events: ask for them with ?alt=sse", param="alt")
+    model = request.match_info["model"].removeprefix("models/")
+    return splice.Head(model, streamed, None, head.fields)
+
+
 def _query(request: web.Request) -> str:
-    """The raw query without what looks like a credential."""
+    """The raw query without what looks like a credential, and without what the provider's path says itself."""
     raw = request.raw_path.partition("?")[2]
-    return "&".join(part for part in raw.split("&") if part.partition("=")[0].lower() not in _CREDENTIALS)
+    left_out = _CREDENTIALS | {"alt"} if "verb" in request.match_info else _CREDENTIALS
+    return "&".join(part for part in raw.split("&") if part.partition("=")[0].lower() not in left_out)

@@ -1,6 +1,7 @@
-"""`/v1/models` as the union over the connections, in OpenAI's form and, for who sends `anthropic-version`, Anthropic's.
+"""`/v1/models` as the union over the connections, in OpenAI's form and, for who sends `anthropic-version`, Anthropic's;
+under `/v1beta` Google's.
 
-Formats: OpenAI API reference, "Models"; Anthropic API, "List Models"; read 2026-11.
+Formats: OpenAI API reference, "Models"; Anthropic API, "List Models"; Gemini API, "Models"; read 2026-11.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ _LATEST: Final = 32_503_680_000  # the year 3000: beyond it somebody counts mill
 async def list_models(request: web.Request) -> web.Response:
     """`GET /v1/models`."""
     entries = await _union(request)
+    if request.path.startswith("/v1beta/"):
+        return _json({"models": [_google(entry) for entry in entries.values()]})
     if "anthropic-version" in request.headers:
         return _json(_anthropic_page(request, entries))
     return _json({"object": "list", "data": list(entries.values())})
@@ -37,6 +40,8 @@ async def one_model(request: web.Request) -> web.Response:
     entry = entries.get(ident)
     if entry is None:
         raise Refused(404, "model_not_found", f"no connection serves a model `{ident[:100]}`", param="model")
+    if request.path.startswith("/v1beta/"):
+        return _json(_google(entry))
     return _json(_anthropic(entry) if "anthropic-version" in request.headers else entry)
 
 
@@ -87,6 +92,16 @@ def _created_at(text: object) -> int:
         return int(datetime.fromisoformat(str(text)).timestamp())
     except ValueError:
         return 0
+
+
+def _google(entry: Mapping[str, Any]) -> dict[str, Any]:
+    name = entry.get("display_name")
+    return {
+        "name": f"models/{entry['id']}",
+        "version": "",
+        "displayName": name if isinstance(name, str) else entry["id"],
+        "supportedGenerationMethods": ["generateContent", "streamGenerateContent"],
+    }
 
 
 def _anthropic(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,6 +61,11 @@ def add(app: web.Application, metrics: Handler, openapi: bytes) -> None:
         for method in methods.split(","):
             for prefix in ("/v1", ""):
                 router.add_route(method, prefix + path, handle, expect_handler=_after_the_guard)
+    google = _invited(handler(Operation.GEMINI, gate))
+    for prefix in ("/v1beta", "/v1", ""):
+        router.add_post(prefix + "/models/{model:.+}:{verb:[A-Za-z]+}", google, expect_handler=_after_the_guard)
+    router.add_get("/v1beta/models", models.list_models)
+    router.add_get("/v1beta/models/{id:[^:]+(?::[^/]*)?}", models.one_model)
     for prefix in ("/v1", ""):
         router.add_get(prefix + "/models", models.list_models)
         router.add_get(prefix + "/models/{id:[^:]+(?::[^/]*)?}", models.one_model)

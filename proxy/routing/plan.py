@@ -28,9 +28,10 @@ _BREAKER_KINDS: Final = frozenset(FaultKind) - {
 
 # By which other operation each can be served, what says most first.
 _WAYS: Final = {
-    Operation.CHAT: (Operation.RESPONSES, Operation.MESSAGES),
-    Operation.MESSAGES: (Operation.RESPONSES, Operation.CHAT),
-    Operation.RESPONSES: (Operation.MESSAGES, Operation.CHAT),
+    Operation.CHAT: (Operation.RESPONSES, Operation.MESSAGES, Operation.GEMINI),
+    Operation.MESSAGES: (Operation.RESPONSES, Operation.GEMINI, Operation.CHAT),
+    Operation.RESPONSES: (Operation.MESSAGES, Operation.GEMINI, Operation.CHAT),
+    Operation.GEMINI: (Operation.MESSAGES, Operation.RESPONSES, Operation.CHAT),
 }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anthropic.types
+import google.genai.types
 import openai.types.chat
 import openai.types.responses
 import pytest
@@ -27,13 +28,16 @@ DIALECTS = {
     "openai.chat": DialectName.CHAT,
     "anthropic.messages": DialectName.MESSAGES,
     "openai.responses": DialectName.RESPONSES,
+    "gemini.generate": DialectName.GEMINI,
 }
 SDK: dict[DialectName, Any] = {
     DialectName.CHAT: openai.types.chat.ChatCompletion,
     DialectName.MESSAGES: anthropic.types.Message,
     DialectName.RESPONSES: openai.types.responses.Response,
+    DialectName.GEMINI: google.genai.types.GenerateContentResponse,
 }
 CALLS = (Kind.TOOL_CALL, Kind.CUSTOM_CALL)
+OBJECTS = (DialectName.MESSAGES, DialectName.GEMINI)  # where arguments are objects, not texts
 PAIRS = [(here, there) for here in DIALECTS.values() for there in DIALECTS.values() if here is not there]
 
 
@@ -44,7 +48,7 @@ def head(home: DialectName) -> ReplyHead:
 def answers(recordings: Path, of: DialectName) -> list[dict[str, Any]]:
     name = next(key for key, value in DIALECTS.items() if value is of)
     found = [json.loads(path.read_bytes()) for path in sorted(recordings.glob(f"*/{name}/*.json"))]
-    assert len(found) > 40
+    assert len(found) > 30
     return [x for x in found if x["response"]["status"] == 200]
 
 
@@ -149,8 +153,8 @@ def test_an_answer_in_another_dialect_says_the_same(recordings: Path, here: Dial
             answer = fold(heard(exchange, spoken))
         except Broken:
             continue
-        if any(p.kind is Kind.CUSTOM_CALL for p in answer.pieces) and there is DialectName.MESSAGES:
-            continue  # free text becomes an object of one string there
+        if there in OBJECTS and ("spliced" in exchange["id"] or any(p.kind is Kind.CUSTOM_CALL for p in answer.pieces)):
+            continue  # what is no JSON object becomes one of one string there
         renderer = wanted.renderer(head(there))
         events = streamed(wanted, b"".join(renderer.event(event) for event in unfold(answer)))
         body = json.loads(json.dumps(wanted.write_answer(answer, head(there))))

@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.support.speech import ANTHROPIC, CHAT, RESPONSES, SPEECHES, Speech, parse
+from tests.support.speech import ALL, ANTHROPIC, CHAT, GEMINI, RESPONSES, Speech, parse, wants_stream
 from tests.support.upstream import answer, message_events, stream
 
-PAIRS = [(client, provider) for client in SPEECHES for provider in SPEECHES if client is not provider]
+PAIRS = [(client, provider) for client in ALL for provider in ALL if client is not provider]
 IDS = [f"{client.name}-from-{provider.name}" for client, provider in PAIRS]
 BASE_PATHS = {"chat": "/v1/chat/completions", "messages": "/v1/messages", "responses": "/v1/responses"}
+BASE_PATHS["gemini"] = "/v1beta/models/alpha-model:generateContent"
 REPLIES: dict[str, Any] = {
     "responses": {
         "id": "resp_1", "object": "response", "status": "completed", "model": "m", "created_at": 1,
@@ -36,7 +37,10 @@ async def behind(redeo: Any, provider: Any, *speakers: tuple[Speech, Any]) -> tu
     server = await redeo(entries)
     snapshot = server.daemon.store.current
     for name, (speech, _) in zip(names, speakers, strict=True):
-        if speech is not ANTHROPIC:  # what a catalogue row says; a base URL alone is asked in Chat and Responses
+        if speech not in (
+            ANTHROPIC,
+            GEMINI,
+        ):  # what a catalogue row says; a base URL alone is asked in Chat and Responses
             _only(snapshot, name, speech)
     return server, ups
 
@@ -55,18 +59,22 @@ def text_of(speech: Speech, body: bytes, *, streamed: bool) -> str:
             return str(value["choices"][0]["message"]["content"])
         if speech is ANTHROPIC:
             return "".join(block.get("text", "") for block in value["content"])
+        if speech is GEMINI:
+            return "".join(part["text"] for part in value["candidates"][0]["content"]["parts"])
         return "".join(part["text"] for item in value["output"] for part in item["content"])
     events = [json.loads(data) for _, data in parse(body)[0] if data != "[DONE]"]
     if speech is CHAT:
         return "".join(c["delta"].get("content") or "" for e in events for c in e["choices"])
     if speech is ANTHROPIC:
         return "".join(e["delta"].get("text", "") for e in events if e["type"] == "content_block_delta")
+    if speech is GEMINI:
+        return "".join(part["text"] for e in events for part in e["candidates"][0]["content"]["parts"])
     return "".join(e["delta"] for e in events if e["type"] == "response.output_text.delta")
 
 
 def good(speech: Speech, *texts: str) -> Any:
     async def script(received: Any, wire: Any) -> None:
-        if received.json.get("stream"):
+        if wants_stream(received):
             await stream(speech.events(*texts))(received, wire)
         else:
             await answer(REPLIES.get(speech.name, speech.whole))(received, wire)
@@ -75,7 +83,8 @@ def good(speech: Speech, *texts: str) -> Any:
 
 
 async def ask(server: Any, speech: Speech, **fields: Any) -> Any:
-    got = await server.request("POST", speech.path, json={**speech.body, **fields})
+    path, body = speech.asked(**fields)
+    got = await server.request("POST", path, json=body)
     assert not got.broken
     return got
 
@@ -107,7 +116,9 @@ async def test_a_cut_stream_ends_with_an_error(
     server, _ = await behind(redeo, provider, (provider_speech, cut))
     got = await ask(server, client, stream=True)
     assert client.endings(got.body) == (0, 1)
-    assert client.error_of(got.body)["code"] == "upstream_stream_interrupted"
+    error = client.error_of(got.body)
+    code = error["details"][0]["reason"] if client is GEMINI else error["code"]
+    assert code == "upstream_stream_interrupted"
 
 
 @pytest.mark.parametrize(("client", "provider_speech"), PAIRS, ids=IDS)
@@ -142,7 +153,10 @@ async def test_a_refusal_arrives_in_the_clients_dialect(
     got = await ask(server, client)
     assert got.status == 400
     error = json.loads(got.body)["error"]
-    assert error["type"] == "invalid_request_error"
+    if client is GEMINI:
+        assert (error["code"], error["status"]) == (400, "INVALID_ARGUMENT")
+    else:
+        assert error["type"] == "invalid_request_error"
     assert "temperature is off the scale" in error["message"]
     assert (json.loads(got.body).get("type") == "error") is (client is ANTHROPIC)
 

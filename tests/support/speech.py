@@ -23,6 +23,7 @@ from tests.support.upstream import (
     chat_body,
     chat_events,
     event,
+    gemini_events,
     message_events,
     response_events,
     stream,
@@ -40,6 +41,15 @@ class Speech:
     whole: dict[str, Any]
     ping: bytes
     failure: Callable[[str, str], bytes]  # the error event or events of (code, message)
+    stream_path: str = ""  # where streams are asked for, if elsewhere
+
+    def asked(self, **fields: Any) -> tuple[str, dict[str, Any]]:
+        """Path and body of a request with these fields; in Gemini's dialect the path says model and streaming."""
+        body = {**self.body, **fields}
+        if not self.stream_path:
+            return self.path, body
+        path = self.stream_path if body.pop("stream", False) else self.path
+        return path.replace("auto", body.pop("model", "auto")), body
 
     def opening(self, *texts: str) -> list[bytes]:
         """The events of a stream up to its last text: there is more to come."""
@@ -50,13 +60,15 @@ class Speech:
         base = upstream if isinstance(upstream, str) else upstream.base_url
         if self.name == "messages":
             return {"base_url": base.removesuffix("/v1"), "dialect": "anthropic"}
+        if self.name == "gemini":
+            return {"base_url": base.removesuffix("/v1"), "dialect": "gemini"}
         return {"base_url": base}
 
     def good(self, *texts: str) -> Script:
         """Answers well, streamed where that was asked."""
 
         async def script(received: Received, wire: Wire) -> None:
-            streamed = stream(self.events(*(texts or ("yes",)))) if received.json.get("stream") else answer(self.whole)
+            streamed = stream(self.events(*(texts or ("yes",)))) if wants_stream(received) else answer(self.whole)
             await streamed(received, wire)
 
         return script
@@ -71,6 +83,7 @@ class Speech:
         assert kinds, "a stream without events"
         assert kinds[-1] in ("end", "error", "failed"), f"{kinds[-1]}: nothing ends the stream"
         errors = kinds.count("error")
+        assert kinds.count("end") <= 1 or self.name != "gemini"
         if "failed" in kinds:
             assert kinds.count("failed") == 1
             assert kinds[-1] == "failed"
@@ -87,6 +100,8 @@ class Speech:
             return "end"
         if kind == "response.failed":
             return "failed"
+        if any(candidate.get("finishReason") for candidate in value.get("candidates", ())):
+            return "end"
         return "error" if value.get("error") or kind == "error" else ""
 
     def error_of(self, body: bytes) -> dict[str, Any]:
@@ -98,6 +113,11 @@ class Speech:
             if value.get("type") == "error":
                 return dict(value)
         raise AssertionError("the stream has no error event")
+
+
+def wants_stream(received: Received) -> bool:
+    """Whether a stream was asked for, in the body or by the path."""
+    return bool(received.json.get("stream")) or "stream" in received.target
 
 
 def parse(body: bytes) -> tuple[list[tuple[str, str]], str]:
@@ -147,6 +167,10 @@ def _chat_events(*texts: str, stop: bool = True) -> list[bytes]:
     return chat_events(*texts, finish=stop, done=stop)
 
 
+def _gemini_failure(code: str, message: str) -> bytes:
+    return event({"error": {"code": 503, "status": code.upper(), "message": message}})
+
+
 CHAT = Speech(
     "chat",
     "/v1/chat/completions",
@@ -183,7 +207,25 @@ RESPONSES = Speech(
     b": ping\n\n",
     _responses_failure,
 )
-SPEECHES = (CHAT, ANTHROPIC, RESPONSES)
+GEMINI = Speech(
+    "gemini",
+    "/v1beta/models/auto:generateContent",
+    {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]},
+    gemini_events,
+    {
+        "candidates": [
+            {"content": {"role": "model", "parts": [{"text": "hello"}]}, "finishReason": "STOP", "index": 0}
+        ],
+        "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 5, "totalTokenCount": 8},
+        "modelVersion": "m",
+        "responseId": "r1",
+    },
+    b"",
+    _gemini_failure,
+    "/v1beta/models/auto:streamGenerateContent?alt=sse",
+)
+SPEECHES = (CHAT, ANTHROPIC, RESPONSES)  # what the fault tests go through
+ALL = (*SPEECHES, GEMINI)
 
 
 @dataclass

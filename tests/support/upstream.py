@@ -285,6 +285,19 @@ def response_events(*texts: str, stop: bool = True) -> list[bytes]:
     ]
 
 
+def gemini_events(*texts: str, stop: bool = True) -> list[bytes]:
+    """A stream of Google's generateContent."""
+
+    def chunk(text: str, **fields: Any) -> bytes:
+        candidate = {"content": {"role": "model", "parts": [{"text": text}]}, "index": 0, **fields}
+        return event({"candidates": [candidate], "modelVersion": "m", "responseId": "r1", **usage})
+
+    usage: dict[str, Any] = {}
+    events = [chunk(text) for text in texts]
+    usage["usageMetadata"] = {"promptTokenCount": 3, "candidatesTokenCount": 5, "totalTokenCount": 8}
+    return [*events, chunk("", finishReason="STOP")] if stop else events
+
+
 def event(value: Any) -> bytes:
     """One unnamed event."""
     return b"data: " + json.dumps(value).encode() + b"\n\n"

@@ -49,12 +49,16 @@ def count_of(usage: object) -> Count | None:
     if not isinstance(usage, dict):
         return None
     inputs, outputs = read.table(usage.get("prompt_tokens_details")), read.table(usage.get("completion_tokens_details"))
+    read_in, written = read.number(usage.get("prompt_tokens")), read.number(usage.get("completion_tokens"))
+    thought = read.number(outputs.get("reasoning_tokens"))
+    if thought and read.number(usage.get("total_tokens")) >= read_in + written + thought:
+        written += thought  # xAI counts reasoning beside the completion, as its totals show (recorded so)
     return Count(
-        input=read.number(usage.get("prompt_tokens")),
-        output=read.number(usage.get("completion_tokens")),
+        input=read_in,
+        output=written,
         cached=read.number(inputs.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))),
         cache_write=read.number(inputs.get("cache_write_tokens")),
-        reasoning=read.number(outputs.get("reasoning_tokens")),
+        reasoning=thought,
         audio_input=read.number(inputs.get("audio_tokens")),
         audio_output=read.number(outputs.get("audio_tokens")),
     )
@@ -166,10 +170,10 @@ class ChatParser:
         for n, call in enumerate(read.rows(delta.get("tool_calls"))):
             self._call(at, call.get("index", n), call, out)
         legacy = read.table(delta.get("function_call"))
-        if legacy:
+        if legacy.get("name") or legacy.get("arguments"):  # Snowflake fills what is not there with empty texts
             self._call(at, "legacy", {"function": legacy, "id": legacy.get("name")}, out)
         audio = read.table(delta.get("audio"))
-        if audio:
+        if audio.get("id") or audio.get("data"):
             self._audio(at, audio, out)
 
     def _text(self, at: int, kind: Kind, text: str, out: list[Event]) -> None:
@@ -219,7 +223,8 @@ class ChatParser:
         )
 
     def _call(self, at: int, place: object, call: Mapping[str, Any], out: list[Event]) -> None:
-        kind = Kind.CUSTOM_CALL if call.get("type") == "custom" or "custom" in call else Kind.TOOL_CALL
+        free = call.get("type") == "custom" or ("custom" in call and "function" not in call)
+        kind = Kind.CUSTOM_CALL if free else Kind.TOOL_CALL
         function = read.table(call.get("custom" if kind is Kind.CUSTOM_CALL else "function"))
         given = function.get("input" if kind is Kind.CUSTOM_CALL else "arguments")
         text = given if isinstance(given, str) else encode(given).decode() if given is not None else ""

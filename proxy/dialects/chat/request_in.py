@@ -205,11 +205,11 @@ def _said_beside(message: Mapping[str, Any]) -> Iterator[Block]:
             arguments = given if isinstance(given, str) else encode(given or {}).decode()
             yield ToolCall(read.text(call.get("id")), read.text(function.get("name")), arguments)
     legacy = read.table(message.get("function_call"))
-    if legacy:
+    if legacy.get("name"):
         name = read.text(legacy.get("name"))
         yield ToolCall(name, name, read.text(legacy.get("arguments")))
     audio = read.table(message.get("audio"))
-    if audio:
+    if audio.get("id"):
         yield Foreign(Opaque(NAME, "audio", dict(audio)))
 
 

@@ -122,7 +122,7 @@ def _entry(block: Block, target: Target, where: str, losses: list[Loss]) -> Iter
         yield _marked(entry, getattr(block, "cache", None))
     elif isinstance(block, Reasoning):
         losses.append(Loss(f"{where} (thinking)", "another connection made it, and only that one can read it"))
-    elif isinstance(block, ServerCall | Foreign):
+    elif isinstance(block, ServerCall) or (isinstance(block, Foreign) and not block.content):
         losses.append(Loss(where, "the work of another provider's own tools"))
     else:
         losses.append(Loss(where, f"{type(block).__name__.lower()} cannot stand in a message", content=True))

@@ -73,7 +73,7 @@ def test_a_row_has_the_fields_it_needs_and_none_that_nobody_reads(row: dict[str,
     assert set(row) <= NEEDED | MAY
     assert set(row.get("quirks", {})) <= {"stream_usage", "any_model", "model_prefix"}
     for route in row["speaks"].values():
-        assert isinstance(route, str) or set(route) == {"path", "auth"}
+        assert isinstance(route, str) or {"path"} < set(route) <= {"path", "auth", "stream"}
 
 
 def test_every_text_is_a_text_and_every_flag_a_flag(row: dict[str, Any]) -> None:
@@ -123,7 +123,9 @@ def test_where_an_endpoint_is_taken_its_form_is_said(spec: ProviderSpec) -> None
 def test_paths_are_paths_and_stay_with_the_provider(spec: ProviderSpec) -> None:
     assert spec.speaks
     for operation, route in spec.speaks.items():
-        assert re.fullmatch(r"(/|(\.\./)+)[a-z0-9-]+([/_][a-z0-9-]+)*", route.path), route.path
+        for path in filter(None, (route.path, route.stream)):
+            plain = path.removesuffix("?alt=sse").replace("{model}:", "").replace("{model}", "model")
+            assert re.fullmatch(r"(/|(\.\./)+)[a-z0-9-]+([/_][a-zA-Z0-9-]+)*", plain), path
         connection = connected(spec)
         assert connection.url(operation).startswith(connection.origin + "/")
         assert "/v1/v1/" not in connection.url(operation)

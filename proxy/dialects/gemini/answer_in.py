@@ -1,0 +1,338 @@
+"""A provider's answer in generateContent, whole or streamed, read into events."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from itertools import pairwise
+from typing import Any, Final
+
+from proxy.dialects import read, sse
+from proxy.dialects.base import Unreadable
+from proxy.dialects.blocks import Cite, Count, Finish, Opaque
+from proxy.dialects.events import (
+    BlockLogprobs,
+    Counted,
+    Done,
+    Event,
+    Failed,
+    Finished,
+    Kind,
+    Started,
+)
+from proxy.dialects.flow import Flow
+from proxy.dialects.gemini.parts import NAME, camel, signature_of
+from proxy.dialects.gemini.request_in import server_call
+from proxy.dialects.json import decode, encode
+
+_FILTERED: Final = frozenset(
+    {
+        "SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT",
+        "IMAGE_RECITATION", "MODEL_ARMOR",
+    }
+)  # fmt: skip
+# The model's fault, with nothing said: no answer, and another connection may do better.
+_FAILED: Final = frozenset(
+    {"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "NO_IMAGE"}
+)
+
+
+def count_of(usage: object) -> Count | None:
+    """`usageMetadata`; None where nothing is counted yet. Thinking is not in the candidates' tokens, what tools read
+    not in the prompt's (Gemini API, "UsageMetadata")."""
+    if not isinstance(usage, dict):
+        return None
+    given = camel(usage)
+    if "promptTokenCount" not in given and "totalTokenCount" not in given:
+        return None
+    thoughts = read.number(given.get("thoughtsTokenCount"))
+    return Count(
+        input=read.number(given.get("promptTokenCount")) + read.number(given.get("toolUsePromptTokenCount")),
+        output=read.number(given.get("candidatesTokenCount")) + thoughts,
+        cached=read.number(given.get("cachedContentTokenCount")),
+        reasoning=thoughts,
+        audio_input=_of_sound(given.get("promptTokensDetails")),
+        audio_output=_of_sound(given.get("candidatesTokensDetails")),
+    )
+
+
+def _of_sound(details: object) -> int:
+    rows = read.rows(details)
+    return sum(read.number(row.get("tokenCount")) for row in rows if row.get("modality") == "AUDIO")
+
+
+class GeminiParser:
+    """See `Parser`. A whole answer is read as a stream of one chunk."""
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+        self._splitter = sse.EventSplitter()
+        self._flow = Flow()
+        self._started = False
+        self._over = False
+        self._id = ""
+        self._calls = 0
+        self._called: set[int] = set()
+        self._spoke: set[int] = set()
+        self._seen: set[int] = set()
+        self._finished: dict[int, Finished] = {}
+        self._seals: dict[int, Opaque] = {}  # of texts that are still open: sources may follow
+        self._growing: dict[int, tuple[str, str, dict[str, Any]]] = {}  # a call whose arguments come in pieces
+
+    @property
+    def ended(self) -> bool:
+        """See `Parser`. There is no terminator: it is whole when each choice has a finish reason."""
+        return self._over or (bool(self._finished) and self._seen <= self._finished.keys())
+
+    def feed(self, data: bytes) -> list[Event]:
+        """See `Parser`."""
+        return [event for raw in self._splitter.feed(data) for event in self._one(raw)]
+
+    def close(self) -> list[Event]:
+        """See `Parser`."""
+        last = sse.ended(self._splitter.rest())
+        events = [] if last is None else self._one(last)
+        if self._over:
+            return events
+        whole = self.ended
+        self._over = True
+        if not whole:
+            return [*events, Failed()]
+        return [*events, *self._flow.close(), *self._finished.values(), Done()]
+
+    def _one(self, raw: bytes) -> list[Event]:
+        data = sse.event_data(raw)
+        if not data or self._over or data == b"[DONE]":
+            return []
+        try:
+            value = decode(data)
+        except ValueError:
+            raise Unreadable("an event that is not JSON") from None
+        if not isinstance(value, dict):
+            raise Unreadable("an event that is not a JSON object")
+        return self.chunk(value)
+
+    def chunk(self, value: Mapping[str, Any]) -> list[Event]:
+        """The events of one decoded chunk."""
+        said = camel(value)
+        error = said.get("error")
+        if error:
+            return self._failed(error if isinstance(error, dict) else {"message": str(error)[:300]})
+        out: list[Event] = []
+        if not self._started:
+            self._started = True
+            self._id = read.text(said.get("responseId"))
+            out.append(Started(self._id, read.text(said.get("modelVersion")), _seconds(said.get("createTime"))))
+        count = count_of(said.get("usageMetadata"))
+        if count is not None:
+            out.append(Counted(count))
+        blocked = read.text(camel(read.table(said.get("promptFeedback"))).get("blockReason"))
+        if blocked and not said.get("candidates"):
+            self._seen.add(0)
+            self._finished.setdefault(0, Finished(Finish.CONTENT_FILTER, blocked))
+        for candidate in read.rows(said.get("candidates")):
+            self._candidate(camel(candidate), out)
+            if self._over:
+                break
+        return out
+
+    def _failed(self, error: dict[str, Any]) -> list[Event]:
+        self._over = True
+        return [Failed(error)]
+
+    def _candidate(self, candidate: Mapping[str, Any], out: list[Event]) -> None:
+        at = read.number(candidate.get("index"))
+        if at in self._finished:
+            return
+        self._seen.add(at)
+        ground = camel(read.table(candidate.get("groundingMetadata")))
+        for part in read.rows(read.table(candidate.get("content")).get("parts")):
+            self._part(at, camel(part), out)
+        if ground and self._flow.opened(at) is Kind.TEXT:
+            self._ground(at, ground, out)
+        tokens = _tokens(camel(read.table(candidate.get("logprobsResult"))))
+        index = self._flow.index(at)
+        if tokens and index is not None and self._flow.opened(at) is Kind.TEXT:
+            out.append(BlockLogprobs(index, tuple(tokens)))
+        reason = read.text(candidate.get("finishReason"))
+        if reason and reason != "FINISH_REASON_UNSPECIFIED":
+            self._finish(at, reason, read.text(candidate.get("finishMessage")), out)
+
+    def _finish(self, at: int, reason: str, message: str, out: list[Event]) -> None:
+        out += self._grown(at)
+        if reason in _FAILED and at not in self._spoke:
+            out += self._failed({"status": "INTERNAL", "message": message or f"the model ended with {reason}"})
+            return
+        known = Finish.OTHER
+        if reason == "STOP":
+            known = Finish.TOOL_CALLS if at in self._called else Finish.STOP
+        elif reason == "MAX_TOKENS":
+            known = Finish.LENGTH
+        elif reason in _FILTERED:
+            known = Finish.CONTENT_FILTER
+        self._settle(at, out)
+        out += self._flow.close(at)
+        self._finished[at] = Finished(known, reason, choice=at)
+
+    def _part(self, at: int, part: Mapping[str, Any], out: list[Event]) -> None:
+        text = part.get("text")
+        if isinstance(text, str):
+            self._text(at, text, part, out)
+            return
+        self._settle(at, out)
+        if isinstance(part.get("functionCall"), dict):
+            self._call(at, part, out)
+        elif part.get("toolCall") or part.get("executableCode"):
+            call = server_call(part, self._origin)
+            out += self._flow.whole(at, Kind.SERVER_CALL, call.arguments, call.id, call.name, call.raw)
+        elif part:
+            kind = next((key for key in part if key != "thoughtSignature"), "part")
+            out += self._flow.whole(at, Kind.FOREIGN, "", raw=Opaque(NAME, kind, dict(part), self._origin))
+            self._spoke.add(at)
+
+    def _text(self, at: int, text: str, part: Mapping[str, Any], out: list[Event]) -> None:
+        thought = part.get("thought") is True
+        seal = signature_of(part, "thought" if thought else "part", self._origin)
+        if text or thought:
+            self._settle(at, out)
+        if text:
+            self._spoke.add(at)
+        out += self._flow.text(at, Kind.REASONING if thought else Kind.TEXT, text)
+        if seal is not None and thought:
+            out += self._flow.seal(at, seal)
+        elif seal is not None:
+            self._settle(at, out)
+            self._seals[at] = seal
+
+    def _settle(self, at: int, out: list[Event]) -> None:
+        """The signature of a text stands behind it."""
+        seal = self._seals.pop(at, None)
+        if seal is not None:
+            out += self._flow.seal(at, seal, alone=True)
+
+    def _call(self, at: int, part: Mapping[str, Any], out: list[Event]) -> None:
+        """A call, whole or growing: then each piece says where it belongs (Vertex AI, `partialArgs`)."""
+        call = camel(part["functionCall"])
+        seal = signature_of(part, "call", self._origin)
+        if seal is not None:
+            out += self._flow.seal(at, seal, alone=True)
+        name = read.text(call.get("name"))
+        if name:
+            out += self._grown(at)
+            self._growing[at] = (name, read.text(call.get("id")), dict(read.table(call.get("args"))))
+        if at not in self._growing:
+            return
+        for piece in read.rows(call.get("partialArgs")):
+            _put(self._growing[at][2], camel(piece))
+        if call.get("willContinue") is not True:
+            out += self._grown(at)
+
+    def _grown(self, at: int) -> list[Event]:
+        if at not in self._growing:
+            return []
+        name, ident, given = self._growing.pop(at)
+        self._calls += 1
+        self._called.add(at)
+        self._spoke.add(at)
+        ident = ident or f"call_{self._id}_{self._calls}"
+        return self._flow.whole(at, Kind.TOOL_CALL, encode(given).decode(), ident, name)
+
+    def _ground(self, at: int, ground: dict[str, Any], out: list[Event]) -> None:
+        """Sources of the open text. Positions count bytes of it in UTF-8."""
+        data = self._flow.said(at).encode("utf-8", "surrogatepass")
+        chunks = read.rows(ground.get("groundingChunks"))
+        for support in read.rows(ground.get("groundingSupports")):
+            given = camel(support)
+            segment = camel(read.table(given.get("segment")))
+            start, end = read.number(segment.get("startIndex")), read.number(segment.get("endIndex"))
+            for number in given.get("groundingChunkIndices") or ():
+                if isinstance(number, int) and 0 <= number < len(chunks):
+                    source = _source(chunks[number])
+                    first, last = (len(data[:at_byte].decode("utf-8", "ignore")) for at_byte in (start, end))
+                    cite = Cite(source[0], source[1], read.text(segment.get("text")), first, last)
+                    out += self._flow.cite(at, cite)
+
+
+def _source(chunk: Mapping[str, Any]) -> tuple[str, str]:
+    """Address and title of a grounding chunk."""
+    given = camel(chunk)
+    place = camel(read.table(given.get("web") or given.get("retrievedContext") or given.get("maps")))
+    return read.text(place.get("uri")), read.text(place.get("title"))
+
+
+_STEP: Final = re.compile(r"\.([A-Za-z_$][\w$-]*)|\[(\d+)\]|\['([^']*)'\]|\[\"([^\"]*)\"\]")
+
+
+def _put(arguments: dict[str, Any], piece: Mapping[str, Any]) -> None:
+    """Add one piece of a growing call at its JSON path; texts are appended to what stands there."""
+    path = read.text(piece.get("jsonPath"))
+    steps: list[str | int] = [
+        int(m[2]) if m[2] is not None else m[1] or m[3] or m[4] or "" for m in _STEP.finditer(path)
+    ][:32]
+    if not steps:
+        return
+    value = next((piece[k] for k in ("stringValue", "numberValue", "boolValue") if piece.get(k) is not None), None)
+    spot: Any = arguments
+    for step, following in pairwise(steps):
+        spot = _within(spot, step, [] if isinstance(following, int) else {})
+    last = steps[-1]
+    if isinstance(value, str):
+        before = _within(spot, last, "")
+        value = before + value if isinstance(before, str) else value
+    _within(spot, last, value, replace=True)
+
+
+def _within(spot: Any, step: str | int, default: Any, *, replace: bool = False) -> Any:
+    """What stands at one step of a path, made if it is not there."""
+    if isinstance(spot, dict):
+        key = str(step)
+        if replace or key not in spot:
+            spot[key] = default
+        return spot[key]
+    if isinstance(spot, list) and isinstance(step, int) and step <= len(spot) <= 10_000:
+        if step == len(spot):
+            spot.append(default)
+        elif replace:
+            spot[step] = default
+        return spot[step]
+    return default
+
+
+def _tokens(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """`logprobsResult` in OpenAI's form, which all events have."""
+    tops = read.rows(result.get("topCandidates"))
+    tokens: list[dict[str, Any]] = []
+    for n, row in enumerate(read.rows(result.get("chosenCandidates"))):
+        near = read.rows(read.table(tops[n]).get("candidates")) if n < len(tops) else []
+        tokens.append({**_token(camel(row)), "top_logprobs": [_token(camel(top)) for top in near]})
+    return tokens
+
+
+def _token(row: Mapping[str, Any]) -> dict[str, Any]:
+    text = read.text(row.get("token"))
+    probability = row.get("logProbability")
+    return {
+        "token": text,
+        "logprob": probability if isinstance(probability, int | float) else 0.0,
+        "bytes": list(text.encode("utf-8", "surrogatepass")),
+    }
+
+
+def _seconds(when: object) -> int:
+    try:
+        return max(0, int(datetime.fromisoformat(read.text(when)).timestamp()))
+    except (ValueError, OverflowError):
+        return 0
+
+
+def read_answer(body: Mapping[str, Any], origin: str) -> Iterable[Event]:
+    """See `Dialect`."""
+    said = camel(body)
+    if not any(said.get(name) for name in ("candidates", "promptFeedback", "error")):
+        raise Unreadable("an answer without `candidates`")
+    parser = GeminiParser(origin)
+    events = parser.chunk(body)
+    if not parser.ended and said.get("candidates"):
+        raise Unreadable("an answer without `finishReason`")
+    return [*events, *parser.close()]
