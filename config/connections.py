@@ -6,6 +6,7 @@ Owns the rules for the values of a connection. When the file is read and what th
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from config.errors import ConfigError, FileFault, InvalidField, SealError, shown
 from config.model import Connection, Credential, ProviderSpec, Secret
 from config.sealing import PREFIX, Keyring, binding
 
+_MAX_ACCOUNT: Final = 16_384  # of the key file of a service account
+_TOKEN_URI: Final = re.compile(r"https://[a-z0-9.-]+\.googleapis\.com/[\w/.-]*|http://127\.0\.0\.1:\d+/[\w/.-]*")
 _FIELDS: Final = ("label", "priority", "api_key", "endpoint", "updated_at")
 _KEY: Final = re.compile(r"[\x21-\x7e]{8,512}")
 _REFERENCE: Final = re.compile(r"\$\{(env|file):([^}]+)\}")
@@ -121,6 +124,28 @@ def checked_key(value: object) -> str:
     return value
 
 
+def checked_credential(value: object, spec: ProviderSpec) -> str:
+    """The key, or for who signs in with one the key file of a service account, on one line. Raises InvalidField."""
+    if spec.credential is not Credential.SERVICE_ACCOUNT:
+        return checked_key(value)
+    account = _json_object(value) if isinstance(value, str) and len(value) <= _MAX_ACCOUNT else None
+    texts = ("client_email", "private_key", "token_uri")
+    if account is None or not all(isinstance(account.get(name), str) for name in texts):
+        message = "`api_key` must be the JSON key file of a service account, with client_email, private_key, token_uri"
+        raise InvalidField("api_key", "invalid_api_key", message)
+    if not _TOKEN_URI.fullmatch(account["token_uri"]):
+        raise InvalidField("api_key", "invalid_api_key", "the `token_uri` of the service account is not Google's")
+    return json.dumps(account, separators=(",", ":"))
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def next_priority(records: list[Record]) -> int:
     """For a connection without one: 500 for the first, then 10 behind the last."""
     if not records:
@@ -174,7 +199,7 @@ def _secret(
     """The credential, or why there is none."""
     who, text = record.provider, record.api_key
     if text is None:
-        wanted = spec.credential is Credential.API_KEY
+        wanted = spec.needs_key
         return None, f"{who}: it has no API key; set one with `redeo providers set {who}`" if wanted else None
     try:
         reference = _REFERENCE.fullmatch(text)
@@ -184,7 +209,7 @@ def _secret(
             if keyring is None:
                 raise SealError("there is no master key")
             text = keyring.open(text, who, binding(record.endpoint))
-        return Secret(checked_key(text)), None
+        return Secret(checked_credential(text, spec)), None
     except SealError as exc:
         return None, f"{who}: its sealed key cannot be opened: {exc}; set it anew with `redeo providers set {who}`"
     except InvalidField as exc:
@@ -203,7 +228,7 @@ def _referred(kind: str, name: str, env: Mapping[str, str]) -> str:
         with os.fdopen(
             os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb"
         ) as file:  # a pipe is not awaited
-            return file.read(4096).decode("ascii", "replace").strip()
+            return file.read(_MAX_ACCOUNT).decode("ascii", "replace").strip()
     except OSError as exc:
         raise LookupError(f"the file {name} cannot be read: {os.strerror(exc.errno or 0)}") from None
     except ValueError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -34,6 +35,9 @@ class Operation(StrEnum):
     FILES = "files"
     MODELS = "models"
     GEMINI = "gemini"  # generateContent and streamGenerateContent
+    CONVERSE = "converse"  # of Amazon Bedrock
+    COHERE_CHAT = "cohere_chat"
+    OLLAMA_CHAT = "ollama_chat"
 
 
 class Credential(StrEnum):
@@ -51,6 +55,8 @@ class AuthScheme(StrEnum):
     BEARER = "bearer"
     HEADER = "header"
     QUERY = "query"
+    AWS = "aws"  # signed with an access key pair (SigV4), or an API key as bearer
+    GOOGLE = "google_oauth"  # an access token of a service account
     NONE = "none"
 
 
@@ -120,12 +126,31 @@ class Route(msgspec.Struct, frozen=True):
 
     `path` is appended to the base URL; a path that begins with `../` first drops that many segments from it
     (a second dialect beside the first). `auth` replaces the provider's own for this operation. `stream` is where
-    streams are, if elsewhere. `{model}` in either stands for the model's name.
+    streams are, if elsewhere. `{model}` in either stands for the model's name, which then does not stand in the body;
+    `{api_version}` for the provider's. `only` are patterns of the models that are served so (with `!`: that are not),
+    `adds` are fields that every body has to have.
     """
 
     path: str
     auth: Auth | None = None
     stream: str = ""
+    only: tuple[str, ...] = ()
+    adds: Mapping[str, str] = MappingProxyType({})
+
+    def serves(self, model: str | None) -> bool:
+        """Whether this model is served so; a name that is not known yet may be."""
+        if model is None or not self.only:
+            return True
+        barred = [pattern[1:] for pattern in self.only if pattern.startswith("!")]
+        allowed = [pattern for pattern in self.only if not pattern.startswith("!")]
+        if any(fnmatchcase(model, pattern) for pattern in barred):
+            return False
+        return not allowed or any(fnmatchcase(model, pattern) for pattern in allowed)
+
+    @property
+    def model_in_path(self) -> bool:
+        """Whether the path names the model."""
+        return "{model}" in self.path
 
 
 class Quirks(msgspec.Struct, frozen=True):
@@ -155,6 +180,7 @@ class ProviderSpec(msgspec.Struct, frozen=True):
     env: tuple[str, ...]  # environment variables in which users keep this key
     quirks: Quirks
     docs: tuple[str, ...]  # the provider's own pages that say so
+    api_version: str = ""  # for `{api_version}` in its paths
     on_unsupported: str = "drop"  # or "error": what to do with parameters that another dialect cannot say
     unsupported: str | None = None  # why connections to it are refused for now
     from_file: bool = False  # named in redeo.yaml: a person vouches for its address
@@ -193,9 +219,10 @@ class Connection(msgspec.Struct, frozen=True):
         """What makes observed facts about this connection stay true: id, address, key."""
         return f"{self.provider}|{self.base_url}|{self.secret.fingerprint if self.secret else '-'}"
 
-    def speaks(self, operation: Operation) -> bool:
-        """Whether the provider serves `operation` in its own dialect."""
-        return operation in self.spec.speaks
+    def speaks(self, operation: Operation, model: str | None = None) -> bool:
+        """Whether the provider serves `operation`, of this model, in its own dialect."""
+        route = self.spec.speaks.get(operation)
+        return route is not None and route.serves(model)
 
     def auth(self, operation: Operation) -> Auth:
         """How requests for `operation` are authorised."""
@@ -208,8 +235,10 @@ class Connection(msgspec.Struct, frozen=True):
         """
         route = self.spec.speaks[operation]
         path = route.stream if stream and route.stream else route.path
-        if "{model}" in path:
-            path = path.replace("{model}", quote(model or "", safe="@"))
+        if "{" in path:
+            name = quote(model or "", safe="@")
+            path = path.replace("{model}", name if name.strip(".") else name.replace(".", "%2E"))
+            path = path.replace("{api_version}", quote(self.spec.api_version, safe=""))
         return join_url(self.base_url, path) + tail
 
 

@@ -27,11 +27,11 @@ _TOP: Final = (
 )  # fmt: skip
 _PROVIDER: Final = (
     "label", "base_url", "dialect", "credential", "auth", "default_model", "models", "supports_endpoint", "headers",
-    "stream_usage", "unsupported",
+    "stream_usage", "unsupported", "api_version",
 )  # fmt: skip
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_AUTH: Final = re.compile(r"bearer|none|(header|query):[A-Za-z0-9_-]{1,64}")
+_AUTH: Final = re.compile(r"bearer|none|aws|(header|query):[A-Za-z0-9_-]{1,64}")
 
 
 class _Walk(msgspec.Struct):
@@ -318,9 +318,10 @@ _TESTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "base_url": (_is_url, "an http or https URL without user name and query"),
     "dialect": _one_of(*catalogue.DIALECTS),
     "credential": _one_of("api_key", "api_key_optional", "none"),
-    "auth": (lambda v: isinstance(v, str) and bool(_AUTH.fullmatch(v)), "bearer, header:NAME, query:NAME or none"),
+    "auth": (lambda v: isinstance(v, str) and bool(_AUTH.fullmatch(v)), "bearer, header:NAME, query:NAME, aws or none"),
     "default_model": _TEXT,
     "supports_endpoint": (lambda v: isinstance(v, bool), "true or false"),
     "stream_usage": _one_of("asked", "always", "never"),
     "unsupported": _one_of("drop", "error"),
+    "api_version": (lambda v: isinstance(v, str) and bool(re.fullmatch(r"[\w.-]{1,40}", v)), "a version in quotes"),
 }

@@ -332,7 +332,9 @@ def _values(loaded: _Loaded, spec: ProviderSpec, old: file.Record | None, change
     if not isinstance(change.api_key, Unset):
         if spec.credential is Credential.NONE:
             raise InvalidField("api_key", "invalid_api_key", f"{spec.id} takes no API key")
-        values["api_key"] = loaded.keyring.seal(file.checked_key(change.api_key), spec.id, binding(endpoint))
+        values["api_key"] = loaded.keyring.seal(
+            file.checked_credential(change.api_key, spec), spec.id, binding(endpoint)
+        )
     elif stored is None and spec.credential is Credential.API_KEY:
         raise InvalidField("api_key", "missing_field", f"{spec.id} needs an `api_key`")
     elif stored is not None and old is not None and binding(endpoint) != binding(old.endpoint):

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +43,7 @@ from proxy.observe.late import LateMetrics
 from proxy.observe.log import Observers, RequestLog, configure
 from proxy.routing import Health
 from proxy.upstream.client import Client, Pools
+from proxy.upstream.google import Tokens
 from proxy.upstream.model_lists import ModelLists
 
 _FIRST_THINGS_FIRST: Final = 0.1  # seconds: until then the processor belongs to the first request
@@ -54,12 +56,13 @@ class _Tester(msgspec.Struct, frozen=True):
     """The admin API's connection test, made by the engine."""
 
     client: Client
+    tokens: Tokens
     lists: ModelLists
     now: Callable[[], float]
 
     async def test(self, connection: Connection) -> TestResult:
         """A real, cheap call."""
-        result = await probe(connection, self.client, self.lists, self.now)
+        result = await probe(connection, self.client, self.tokens, self.lists, self.now)
         return TestResult(result.ok, result.latency_ms, result.models, result.error)
 
 
@@ -175,7 +178,8 @@ def build(store: ConfigStore, api_key: str, sockets: list[socket.socket]) -> Dae
     lists = ModelLists(client, loop.time)
     health = Health(loop.time)
     observer = Observers(metrics, RequestLog())
-    attempter = Attempter(client, loop.time, lambda: datetime.now(UTC), Interrupt())
+    tokens = Tokens(client, loop.time, time.time)
+    attempter = Attempter(client, tokens, loop.time, lambda: datetime.now(UTC), Interrupt())
     engine = Engine(attempter, health, lists, observer, loop.time)
     front = Front(
         current=lambda: store.current,
@@ -199,7 +203,7 @@ def build(store: ConfigStore, api_key: str, sockets: list[socket.socket]) -> Dae
 
     routes.add(app, ops.metrics(scrape), admin_api.openapi_document())
     for prefix in ("/v1/providers", "/providers"):
-        app.add_subapp(prefix, admin_api.build(store, _Tester(client, lists, loop.time)))
+        app.add_subapp(prefix, admin_api.build(store, _Tester(client, tokens, lists, loop.time)))
     store.on_reload(lambda status: metrics.tell(lambda m: m.reloaded(status.ok)))
     return Daemon(store, api_key, sockets, app, front, client, lists, metrics)
 

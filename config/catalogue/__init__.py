@@ -47,9 +47,21 @@ DIALECTS: Final[Mapping[str, Mapping[Operation, str | Mapping[str, str]]]] = {
         },
         Operation.MODELS: "/v1beta/models",
     },
+    "converse": {
+        Operation.CONVERSE: {"path": "/model/{model}/converse", "stream": "/model/{model}/converse-stream"},
+    },
+    "cohere": {
+        Operation.COHERE_CHAT: "/v2/chat",
+        Operation.RERANK: "/v2/rerank",
+        Operation.MODELS: "/v1/models",
+    },
+    "ollama": {
+        Operation.OLLAMA_CHAT: "/api/chat",
+        Operation.MODELS: "/api/tags",
+    },
 }
 # Beside the routes: how the key is sent, what stands on every request, how its model list names them.
-_KEY_IN: Final = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
+_AUTH: Final = {"anthropic": "header:x-api-key", "gemini": "header:x-goog-api-key", "converse": "aws"}
 _HEADERS: Final = {"anthropic": {"anthropic-version": "2023-06-01"}}
 _PREFIXES: Final = {"gemini": "models/"}
 
@@ -90,6 +102,7 @@ def _row(ident: str, row: Mapping[str, Any]) -> ProviderSpec:
         quirks=_quirks(row.get("quirks") or {}),
         docs=tuple(row["docs"]),
         unsupported=row.get("unsupported"),
+        api_version=row.get("api_version", ""),
     )
 
 
@@ -105,7 +118,9 @@ def _speaks(entries: Mapping[Any, Any]) -> Mapping[Operation, Route]:
             found[Operation(name)] = Route(value)
         else:
             auth = _auth(value["auth"]) if "auth" in value else None
-            found[Operation(name)] = Route(value["path"], auth, value.get("stream", ""))
+            adds = MappingProxyType(dict(value.get("adds") or {}))
+            only = tuple(value.get("only") or ())
+            found[Operation(name)] = Route(value["path"], auth, value.get("stream", ""), only, adds)
     return MappingProxyType(found)
 
 
@@ -153,7 +168,7 @@ def _blank(ident: str, entry: Mapping[str, object]) -> ProviderSpec:
     )
 
 
-_SAME: Final = {name: name for name in ("label", "default_model", "supports_endpoint")} | {
+_SAME: Final = {name: name for name in ("label", "default_model", "supports_endpoint", "api_version")} | {
     "unsupported": "on_unsupported"  # what to do, where a row of the catalogue says why it is refused
 }
 
@@ -191,12 +206,11 @@ def _models(spec: ProviderSpec, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _speaking(spec: ProviderSpec, dialect: str) -> ProviderSpec:
     """The provider with another dialect, as its inventor speaks it."""
-    key_in = _KEY_IN.get(dialect)
     return replace(
         spec,
         dialect=dialect,
         speaks=_speaks(DIALECTS[dialect]),
-        auth=Auth(AuthScheme.HEADER, key_in) if key_in else _BEARER,
+        auth=_auth(_AUTH.get(dialect, "bearer")),
         headers=MappingProxyType(_HEADERS.get(dialect, {})),
         quirks=replace(spec.quirks, model_prefix=_PREFIXES.get(dialect, "")),
     )

@@ -21,6 +21,9 @@ class DialectName(StrEnum):
     MESSAGES = "messages"
     RESPONSES = "responses"
     GEMINI = "gemini"
+    CONVERSE = "converse"
+    COHERE = "cohere_chat"
+    OLLAMA = "ollama_chat"
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from functools import cache
 from itertools import product
 from string import ascii_letters, digits
@@ -187,6 +188,26 @@ def with_model(body: bytes, model: str) -> bytes:
     except NotFound:
         pass
     return _anew(body, "model", model)
+
+
+def without_model(body: bytes, adds: Mapping[str, str]) -> bytes:
+    """The body for a path that names the model itself, with the fields that it has to have."""
+    try:
+        end = _value_span(body, "model")[1]
+        key = positions(body, "model")[0][0]
+        before, after = body[:key].rstrip(_SPACE), body[end:].lstrip(_SPACE)
+        if after.startswith(b","):
+            out = before + after[1:]
+        else:
+            out = before.removesuffix(b",") + after
+        if "model" in top_level(out):
+            raise NotFound("model")
+    except (NotFound, ValueError):
+        out = json.dumps({k: v for k, v in decode(body).items() if k != "model"}).encode()
+    for name, value in adds.items():
+        if name not in top_level(out):
+            out = append_field(out, name, value)
+    return out
 
 
 def with_usage_asked(body: bytes) -> bytes:

@@ -22,7 +22,8 @@ from proxy.engine.translate import Translated, Written, origin_of, to_client, to
 from proxy.fault import Fault, FaultKind, Phase
 from proxy.routing import Candidate, classify_error, classify_response
 from proxy.upstream.client import Client, UpstreamError, UpstreamRequest, UpstreamResponse
-from proxy.upstream.sign import MissingCredential, sign
+from proxy.upstream.google import Tokens
+from proxy.upstream.sign import MissingCredential, needs_token, sign
 
 USER_AGENT: Final = "redeo-proxy"
 _JSON: Final = ("application/json", "application/problem+json")
@@ -48,6 +49,7 @@ class Attempter(msgspec.Struct, frozen=True):
     """Makes attempts. `now` is the loop's monotonic clock in seconds, `wall` tells the date."""
 
     client: Client
+    tokens: Tokens
     now: Callable[[], float]
     wall: Callable[[], datetime]
     interrupt: Interrupt
@@ -66,16 +68,19 @@ class Attempter(msgspec.Struct, frozen=True):
         started = self.now()
         connection = candidate.connection
         try:
-            request, hide = self._request(call, candidate, written, routing)
-        except MissingCredential:
-            return Outcome(Fault(FaultKind.AUTH, f"{connection.provider} has no API key", Phase.NOT_SENT))
-        try:
             with Watchdog() as dog:
                 dog.arm(FaultKind.TIMEOUT, seconds)
+                operation = written.via if written is not None and written.head is not None else call.operation
+                token = await self.tokens.token(connection) if needs_token(connection, operation) else None
+                request, hide = self._request(call, candidate, written, routing, token)
                 response = await self.client.send(connection, request, again=is_stateless(call))
+        except MissingCredential:
+            return Outcome(Fault(FaultKind.AUTH, f"{connection.provider} has no API key", Phase.NOT_SENT))
         except (UpstreamError, ClockExpired) as exc:
             return Outcome(_unanswered(connection, exc))
         try:
+            if response.status == 401 and token is not None:
+                self.tokens.forget(connection)
             hearer.answered(response.status)
             left = max(0.001, seconds - (self.now() - started))
             if not 200 <= response.status < 300:
@@ -113,7 +118,7 @@ class Attempter(msgspec.Struct, frozen=True):
         return answer, [*to_client(headers, stream=call.stream), *dropped]
 
     def _request(
-        self, call: Call, candidate: Candidate, written: Written | None, routing: Routing
+        self, call: Call, candidate: Candidate, written: Written | None, routing: Routing, token: str | None
     ) -> tuple[UpstreamRequest, bool]:
         """The request as it goes upstream, and whether the usage chunk was asked for by us alone."""
         connection = candidate.connection
@@ -127,13 +132,13 @@ class Attempter(msgspec.Struct, frozen=True):
             body, hide = _body(call, candidate, routing) if written is None else (written.body, False)
             url = connection.url(operation, call.tail, model=candidate.model or call.model, stream=call.stream)
             url += ("&" if "?" in url else "?") + call.query if call.query else ""
-        url, credential = sign(connection, operation, url)
         given = {name for name, _ in passed}
         fixed = [(name, value) for name, value in connection.spec.headers.items() if name.lower() not in given]
         if "user-agent" not in given:
             fixed.append(("user-agent", USER_AGENT))
-        headers = [*passed, *fixed, ("accept-encoding", "identity"), *credential]
-        return UpstreamRequest(call.method, url, headers, body, routing.timeouts.connect), hide
+        headers = [*passed, *fixed, ("accept-encoding", "identity")]
+        url, credential = sign(connection, operation, url, method=call.method, headers=headers, body=body, token=token)
+        return UpstreamRequest(call.method, url, [*headers, *credential], body, routing.timeouts.connect), hide
 
     async def _refused(
         self,
@@ -220,13 +225,17 @@ def _body(call: Call, candidate: Candidate, routing: Routing) -> tuple[bytes | N
     body = call.body
     if body is None:
         return None, False
-    renamed = candidate.model not in (None, call.model) and call.operation is not Operation.GEMINI  # there in the path
+    route = candidate.connection.spec.speaks[call.operation]
+    in_path = route.model_in_path and not call.tail
+    renamed = candidate.model not in (None, call.model) and not in_path
     if not call.is_json:
         if renamed and candidate.model is not None:
             body = multipart.with_model(body, call.content_type, candidate.model)
         return body, False
     if renamed and candidate.model is not None:
         body = splice.with_model(body, candidate.model)
+    elif in_path and ("model" in call.fields or route.adds):
+        body = splice.without_model(body, route.adds)
     asks = (
         routing.ask_usage
         and call.stream

@@ -12,11 +12,16 @@ from typing import Final
 import msgspec
 
 from config.model import Connection, Operation
+from proxy.dialects.base import Target, dialect
+from proxy.dialects.blocks import Text
 from proxy.dialects.json import encode
+from proxy.dialects.request import Param, Request, Role, Turn
+from proxy.engine.translate import SPOKEN
 from proxy.fault import FaultKind
 from proxy.upstream.client import Client, UpstreamError, UpstreamRequest
+from proxy.upstream.google import Tokens
 from proxy.upstream.model_lists import ListUnavailable, ModelLists
-from proxy.upstream.sign import MissingCredential, sign
+from proxy.upstream.sign import MissingCredential, needs_token, sign
 
 _SECONDS: Final = 15.0
 
@@ -30,7 +35,9 @@ class Probe(msgspec.Struct, frozen=True):
     error: str | None
 
 
-async def probe(connection: Connection, client: Client, lists: ModelLists, now: Callable[[], float]) -> Probe:
+async def probe(
+    connection: Connection, client: Client, tokens: Tokens, lists: ModelLists, now: Callable[[], float]
+) -> Probe:
     """Call the provider once. Never raises for what the provider does wrong."""
     started = now()
     models, error = 0, connection.fault
@@ -39,25 +46,26 @@ async def probe(connection: Connection, client: Client, lists: ModelLists, now: 
             if connection.speaks(Operation.MODELS):
                 models = len(await lists.fetch(connection))
             else:
-                await _one_token(connection, client)
+                await _one_token(connection, client, tokens)
         except ListUnavailable as exc:
             error = _advice(connection, exc)
     return Probe(error is None, round((now() - started) * 1000, 1), models, error)
 
 
-async def _one_token(connection: Connection, client: Client) -> None:
+async def _one_token(connection: Connection, client: Client, tokens: Tokens) -> None:
     model = connection.spec.default_model
-    if model is None or not connection.speaks(Operation.CHAT):
+    operation = next((op for op in SPOKEN if connection.speaks(op, model)), None)
+    if model is None or operation is None:
         raise ListUnavailable("it has neither a model list nor a default model to try")
-    body = encode({"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1})
-    try:
-        url, credential = sign(connection, Operation.CHAT, connection.url(Operation.CHAT))
-    except MissingCredential:
-        raise ListUnavailable("it has no API key", kind=FaultKind.AUTH) from None
-    headers = [*connection.spec.headers.items(), ("content-type", "application/json"), *credential]
+    url, headers, body = _smallest(connection, operation, model)
     try:
         async with asyncio.timeout(_SECONDS):
-            response = await client.send(connection, UpstreamRequest("POST", url, headers, body, 5.0))
+            token = await tokens.token(connection) if needs_token(connection, operation) else None
+            url, credential = sign(connection, operation, url, method="POST", headers=headers, body=body, token=token)
+            request = UpstreamRequest("POST", url, [*headers, *credential], body, 5.0)
+            response = await client.send(connection, request)
+    except MissingCredential:
+        raise ListUnavailable("it has no API key", kind=FaultKind.AUTH) from None
     except UpstreamError as exc:
         raise ListUnavailable(exc.detail, kind=exc.kind) from None
     except TimeoutError:
@@ -65,6 +73,17 @@ async def _one_token(connection: Connection, client: Client) -> None:
     response.close()
     if response.status != 200:
         raise ListUnavailable(f"it answered {response.status}", response.status)
+
+
+def _smallest(connection: Connection, operation: Operation, model: str) -> tuple[str, list[tuple[str, str]], bytes]:
+    """Address, headers and body of the least that can be asked."""
+    route = connection.spec.speaks[operation]
+    asked = Request("", model, (Turn(Role.USER, (Text("hi"),)),), params={Param.MAX_TOKENS: 1})
+    body, _ = dialect(SPOKEN[operation]).write_request(asked, Target("", model))
+    if route.model_in_path:
+        body.pop("model", None)
+    headers = [*connection.spec.headers.items(), ("content-type", "application/json")]
+    return connection.url(operation, model=model), headers, encode({**body, **route.adds})
 
 
 def _advice(connection: Connection, exc: ListUnavailable) -> str:

@@ -29,6 +29,9 @@ SPOKEN: Final = {
     Operation.MESSAGES: DialectName.MESSAGES,
     Operation.RESPONSES: DialectName.RESPONSES,
     Operation.GEMINI: DialectName.GEMINI,
+    Operation.CONVERSE: DialectName.CONVERSE,
+    Operation.COHERE_CHAT: DialectName.COHERE,
+    Operation.OLLAMA_CHAT: DialectName.OLLAMA,
 }
 MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
 _PING_SECONDS: Final = 5.0
@@ -36,6 +39,7 @@ _TAIL_SECONDS: Final = 1.0
 _PING: Final = b": ping\n\n"
 # A client of Google's knows no comments (gemini-cli fails on one): an empty text does it.
 _GOOGLE_PING: Final = b'data: {"candidates":[{"content":{"role":"model","parts":[{"text":""}]},"index":0}]}\n\n'
+_STREAMS: Final = frozenset({"application/vnd.amazon.eventstream", "application/x-ndjson"})
 _PASSING: Final = frozenset({"accept", "content-type", "traceparent", "tracestate", "user-agent"})
 _BACK: Final = frozenset({"cache-control", "request-id", "retry-after", "retry-after-ms", "x-request-id"})
 
@@ -87,6 +91,10 @@ class Translation:
         body, losses = dialect(SPOKEN[via]).write_request(self._read(), Target(origin_of(connection), model))
         if via is Operation.CHAT and connection.spec.quirks.stream_usage != "asked":
             body.pop("stream_options", None)
+        route = connection.spec.speaks[via]
+        if route.model_in_path:
+            body.pop("model", None)
+        body |= route.adds
         strict = connection.spec.on_unsupported == "error"
         worst = next((loss for loss in losses if loss.content or strict), None)
         if worst is not None:
@@ -142,8 +150,11 @@ class Translated:
         self._reader: _Reader = of(response, call, written.via, written.head, origin, now)
 
     def header(self, name: str) -> str:
-        """The value of a header of the provider's, or an empty text."""
-        return self._response.header(name)
+        """The value of a header of the provider's, or an empty text; the type of a stream is the client's."""
+        value = self._response.header(name)
+        if name == "content-type" and value.partition(";")[0].strip().lower() in _STREAMS:
+            return "text/event-stream"
+        return value
 
     async def read(self) -> bytes:
         """More of the answer; empty at its end. Raises UpstreamError."""
@@ -271,9 +282,22 @@ def error_frame(call: Call, error: dict[str, Any], renderer: Renderer) -> bytes:
     """The provider's error in the client's dialect, with the provider's own words for its class."""
     words = [word for name in ("code", "type", "status") if isinstance(word := error.get(name), str) and word]
     code = words[0] if words else "api_error"
-    told = " ".join(words)
-    status = 400 if "invalid_request" in told else 429 if "rate_limit" in told else 503 if "overloaded" in told else 502
+    status = _status_of(error, " ".join(words).lower())
     message = error.get("message")
     said = message if isinstance(message, str) and message else "the provider ended its answer with an error"
     begun, sequence = renderer.begun
     return envelope.error_frame(call.form, status, said, code, call.id, begun, sequence)
+
+
+_STATUSES: Final = (
+    (400, ("invalid_request", "validationexception", "invalid_argument")),
+    (429, ("rate_limit", "throttling", "resource_exhausted", "too_many_requests")),
+    (503, ("overloaded", "unavailable")),
+)
+
+
+def _status_of(error: dict[str, Any], told: str) -> int:
+    code = error.get("code")
+    if isinstance(code, int) and 400 <= code < 600:
+        return code
+    return next((status for status, words in _STATUSES if any(word in told for word in words)), 502)

@@ -27,11 +27,12 @@ _BREAKER_KINDS: Final = frozenset(FaultKind) - {
 
 
 # By which other operation each can be served, what says most first.
+_NATIVE: Final = (Operation.GEMINI, Operation.CONVERSE, Operation.COHERE_CHAT, Operation.OLLAMA_CHAT)
 _WAYS: Final = {
-    Operation.CHAT: (Operation.RESPONSES, Operation.MESSAGES, Operation.GEMINI),
-    Operation.MESSAGES: (Operation.RESPONSES, Operation.GEMINI, Operation.CHAT),
-    Operation.RESPONSES: (Operation.MESSAGES, Operation.GEMINI, Operation.CHAT),
-    Operation.GEMINI: (Operation.MESSAGES, Operation.RESPONSES, Operation.CHAT),
+    Operation.CHAT: (Operation.RESPONSES, Operation.MESSAGES, *_NATIVE),
+    Operation.MESSAGES: (Operation.RESPONSES, *_NATIVE, Operation.CHAT),
+    Operation.RESPONSES: (Operation.MESSAGES, *_NATIVE, Operation.CHAT),
+    Operation.GEMINI: (Operation.MESSAGES, Operation.RESPONSES, *_NATIVE[1:], Operation.CHAT),
 }
 
 
@@ -129,11 +130,11 @@ def resolve(
 
 def _speaking(target: Target, operation: Operation, ways: Sequence[Operation]) -> Target | None:
     """The target in the client's dialect, else in the first that both sides have."""
-    if target.connection.speaks(operation):
+    if target.connection.speaks(operation, target.model):
         return target
     known = bool(target.connection.spec.docs)  # else it speaks Chat for certain, and the rest perhaps
     ordered = ways if known else sorted(ways, key=lambda way: way is not Operation.CHAT)
-    via = next((way for way in ordered if target.connection.speaks(way)), None)
+    via = next((way for way in ordered if target.connection.speaks(way, target.model)), None)
     return None if via is None else replace(target, via=via)
 
 

@@ -14,7 +14,7 @@ from tests.support.gates import ROOT, imports, sources
 ABOUT_PROVIDERS = ("config.catalogue", "proxy.upstream.adapters")
 DIALECTS = {"openai", "anthropic"}  # these ids name wire languages too
 # Other meanings of the same word, by module.
-OTHER_MEANINGS: dict[str, set[str]] = {}
+OTHER_MEANINGS: dict[str, set[str]] = {"proxy.upstream.aws": {"bedrock"}}  # AWS's name of the service it signs for
 REVEALS = {"proxy.upstream.sign"}
 
 

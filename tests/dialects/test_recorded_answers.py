@@ -7,6 +7,7 @@ What must be equal in another: texts, tool calls, finish reason, usage.
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,10 @@ DIALECTS = {
     "anthropic.messages": DialectName.MESSAGES,
     "openai.responses": DialectName.RESPONSES,
     "gemini.generate": DialectName.GEMINI,
+    "bedrock.converse": DialectName.CONVERSE,
+    "cohere.chat": DialectName.COHERE,
 }
+CLIENTS = (DialectName.CHAT, DialectName.MESSAGES, DialectName.RESPONSES, DialectName.GEMINI)
 SDK: dict[DialectName, Any] = {
     DialectName.CHAT: openai.types.chat.ChatCompletion,
     DialectName.MESSAGES: anthropic.types.Message,
@@ -38,7 +42,7 @@ SDK: dict[DialectName, Any] = {
 }
 CALLS = (Kind.TOOL_CALL, Kind.CUSTOM_CALL)
 OBJECTS = (DialectName.MESSAGES, DialectName.GEMINI)  # where arguments are objects, not texts
-PAIRS = [(here, there) for here in DIALECTS.values() for there in DIALECTS.values() if here is not there]
+PAIRS = [(here, there) for here in DIALECTS.values() for there in CLIENTS if here is not there]
 
 
 def head(home: DialectName) -> ReplyHead:
@@ -48,12 +52,15 @@ def head(home: DialectName) -> ReplyHead:
 def answers(recordings: Path, of: DialectName) -> list[dict[str, Any]]:
     name = next(key for key, value in DIALECTS.items() if value is of)
     found = [json.loads(path.read_bytes()) for path in sorted(recordings.glob(f"*/{name}/*.json"))]
-    assert len(found) > 30
+    assert len(found) > (5 if of is DialectName.COHERE else 30)
     return [x for x in found if x["response"]["status"] == 200]
 
 
 def stream_of(exchange: dict[str, Any]) -> bytes:
-    return b"".join(e.encode("utf-8", "surrogatepass") for e in exchange["response"]["events"])
+    response = exchange["response"]
+    if response.get("events_encoding") == "base64":
+        return b"".join(base64.b64decode(event) for event in response["events"])
+    return b"".join(event.encode("utf-8", "surrogatepass") for event in response["events"])
 
 
 def lawful(events: list[Event]) -> list[Event]:
@@ -196,4 +203,4 @@ def test_a_recorded_request_written_again_reads_the_same(recordings: Path, of: D
             again = spoken.read_request(json.loads(json.dumps(written)))
             assert (again.turns, again.tools) == (request.turns, request.tools), exchange["id"]
             read += 1
-    assert read > 15
+    assert read >= (2 if of is DialectName.COHERE else 15)

@@ -8,13 +8,24 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.support.speech import ALL, ANTHROPIC, CHAT, GEMINI, RESPONSES, Speech, parse, wants_stream
+from tests.support.speech import (
+    ALL,
+    ANTHROPIC,
+    CHAT,
+    GEMINI,
+    PROVIDERS_ONLY,
+    RESPONSES,
+    Speech,
+    parse,
+    wants_stream,
+)
 from tests.support.upstream import answer, message_events, stream
 
-PAIRS = [(client, provider) for client in ALL for provider in ALL if client is not provider]
+PAIRS = [(client, provider) for client in ALL for provider in (*ALL, *PROVIDERS_ONLY) if client is not provider]
 IDS = [f"{client.name}-from-{provider.name}" for client, provider in PAIRS]
 BASE_PATHS = {"chat": "/v1/chat/completions", "messages": "/v1/messages", "responses": "/v1/responses"}
 BASE_PATHS["gemini"] = "/v1beta/models/alpha-model:generateContent"
+TYPES = {"converse": "application/vnd.amazon.eventstream", "ollama_chat": "application/x-ndjson"}
 REPLIES: dict[str, Any] = {
     "responses": {
         "id": "resp_1", "object": "response", "status": "completed", "model": "m", "created_at": 1,
@@ -75,11 +86,16 @@ def text_of(speech: Speech, body: bytes, *, streamed: bool) -> str:
 def good(speech: Speech, *texts: str) -> Any:
     async def script(received: Any, wire: Any) -> None:
         if wants_stream(received):
-            await stream(speech.events(*texts))(received, wire)
+            await spoken(speech, speech.events(*texts))(received, wire)
         else:
             await answer(REPLIES.get(speech.name, speech.whole))(received, wire)
 
     return script
+
+
+def spoken(speech: Speech, events: list[bytes]) -> Any:
+    """A stream with the type that such a provider gives it."""
+    return stream(events, headers={"content-type": TYPES.get(speech.name, "text/event-stream")})
 
 
 async def ask(server: Any, speech: Speech, **fields: Any) -> Any:
@@ -95,7 +111,7 @@ async def test_a_whole_answer_arrives(redeo: Any, provider: Any, client: Speech,
     got = await ask(server, client)
     assert got.status == 200, got.body
     assert text_of(client, got.body, streamed=False) == "hello"
-    assert up.requests[0].target == BASE_PATHS[provider_speech.name]
+    assert up.requests[0].target == BASE_PATHS.get(provider_speech.name, provider_speech.path)
     assert got.headers["x-redeo-provider"] == "alpha"
     assert "hello" in json.dumps(up.requests[0].json)
 
@@ -112,7 +128,7 @@ async def test_a_streamed_answer_arrives(redeo: Any, provider: Any, client: Spee
 async def test_a_cut_stream_ends_with_an_error(
     redeo: Any, provider: Any, client: Speech, provider_speech: Speech
 ) -> None:
-    cut = stream(provider_speech.opening("good ", "day"))
+    cut = spoken(provider_speech, provider_speech.opening("good ", "day"))
     server, _ = await behind(redeo, provider, (provider_speech, cut))
     got = await ask(server, client, stream=True)
     assert client.endings(got.body) == (0, 1)
@@ -125,7 +141,9 @@ async def test_a_cut_stream_ends_with_an_error(
 async def test_an_error_in_the_stream_is_said_in_the_clients_dialect(
     redeo: Any, provider: Any, client: Speech, provider_speech: Speech
 ) -> None:
-    failing = stream([*provider_speech.opening("good "), provider_speech.failure("server_error", "it broke")])
+    failing = spoken(
+        provider_speech, [*provider_speech.opening("good "), provider_speech.failure("server_error", "it broke")]
+    )
     server, _ = await behind(redeo, provider, (provider_speech, failing))
     got = await ask(server, client, stream=True)
     assert client.endings(got.body) == (0, 1)

@@ -19,12 +19,16 @@ from tests.support.upstream import (
     Script,
     Upstream,
     Wire,
+    amazon_frame,
     answer,
     chat_body,
     chat_events,
+    cohere_events,
+    converse_events,
     event,
     gemini_events,
     message_events,
+    ollama_events,
     response_events,
     stream,
 )
@@ -60,8 +64,8 @@ class Speech:
         base = upstream if isinstance(upstream, str) else upstream.base_url
         if self.name == "messages":
             return {"base_url": base.removesuffix("/v1"), "dialect": "anthropic"}
-        if self.name == "gemini":
-            return {"base_url": base.removesuffix("/v1"), "dialect": "gemini"}
+        if self.name not in ("chat", "responses"):
+            return {"base_url": base.removesuffix("/v1"), "dialect": self.name.removesuffix("_chat")}
         return {"base_url": base}
 
     def good(self, *texts: str) -> Script:
@@ -224,6 +228,59 @@ GEMINI = Speech(
     _gemini_failure,
     "/v1beta/models/auto:streamGenerateContent?alt=sse",
 )
+# What only providers speak. Their failures come in the middle of a stream.
+CONVERSE = Speech(
+    "converse",
+    "/model/alpha-model/converse",
+    {},
+    converse_events,
+    {
+        "output": {"message": {"role": "assistant", "content": [{"text": "hello"}]}},
+        "stopReason": "end_turn",
+        "usage": {"inputTokens": 3, "outputTokens": 5, "totalTokens": 8},
+    },
+    b"",
+    lambda code, message: amazon_frame(
+        json.dumps({"message": message}).encode(), {":message-type": "exception", ":exception-type": code}
+    ),
+    "/model/alpha-model/converse-stream",
+)
+COHERE = Speech(
+    "cohere_chat",
+    "/v2/chat",
+    {},
+    cohere_events,
+    {
+        "id": "c1",
+        "finish_reason": "COMPLETE",
+        "message": {"role": "assistant", "content": [{"type": "text", "text": "hello"}]},
+        "usage": {"tokens": {"input_tokens": 3, "output_tokens": 5}},
+    },
+    b"",
+    lambda _code, message: (
+        "event: message-end\ndata: "
+        + json.dumps({"type": "message-end", "delta": {"finish_reason": "ERROR", "error": message}})
+        + "\n\n"
+    ).encode(),
+)
+OLLAMA = Speech(
+    "ollama_chat",
+    "/api/chat",
+    {},
+    ollama_events,
+    {
+        "model": "m",
+        "created_at": "2026-11-24T10:00:00Z",
+        "message": {"role": "assistant", "content": "hello"},
+        "done": True,
+        "done_reason": "stop",
+        "prompt_eval_count": 3,
+        "eval_count": 5,
+    },
+    b"",
+    lambda _code, message: json.dumps({"error": message}).encode() + b"\n",
+)
+PROVIDERS_ONLY = (CONVERSE, COHERE, OLLAMA)
 SPEECHES = (CHAT, ANTHROPIC, RESPONSES)  # what the fault tests go through
 ALL = (*SPEECHES, GEMINI)
 

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 
 @dataclass
@@ -296,6 +297,65 @@ def gemini_events(*texts: str, stop: bool = True) -> list[bytes]:
     events = [chunk(text) for text in texts]
     usage["usageMetadata"] = {"promptTokenCount": 3, "candidatesTokenCount": 5, "totalTokenCount": 8}
     return [*events, chunk("", finishReason="STOP")] if stop else events
+
+
+def converse_events(*texts: str, stop: bool = True) -> list[bytes]:
+    """A binary stream of Bedrock's Converse."""
+
+    def said(kind: str, **fields: Any) -> bytes:
+        return amazon_frame(json.dumps(fields).encode(), {":event-type": kind, ":message-type": "event"})
+
+    events = [said("messageStart", role="assistant")]
+    events += [said("contentBlockDelta", contentBlockIndex=0, delta={"text": text}) for text in texts]
+    if not stop:
+        return events
+    usage = {"inputTokens": 3, "outputTokens": 5, "totalTokens": 8}
+    return [
+        *events,
+        said("contentBlockStop", contentBlockIndex=0),
+        said("messageStop", stopReason="end_turn"),
+        said("metadata", usage=usage, metrics={"latencyMs": 1}),
+    ]
+
+
+def amazon_frame(payload: bytes, headers: dict[str, str]) -> bytes:
+    """One message of Amazon's event stream, made apart from the daemon's own code."""
+    named = b"".join(
+        len(k).to_bytes(1, "big") + k.encode() + b"\x07" + len(v).to_bytes(2, "big") + v.encode()
+        for k, v in headers.items()
+    )
+    start = (len(payload) + len(named) + 16).to_bytes(4, "big") + len(named).to_bytes(4, "big")
+    body = start + crc32(start).to_bytes(4, "big") + named + payload
+    return body + crc32(body).to_bytes(4, "big")
+
+
+def cohere_events(*texts: str, stop: bool = True) -> list[bytes]:
+    """A stream of Cohere's Chat."""
+
+    def said(kind: str, **fields: Any) -> bytes:
+        return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
+
+    events = [
+        said("message-start", id="c1", delta={"message": {"role": "assistant"}}),
+        said("content-start", index=0, delta={"message": {"content": {"type": "text", "text": ""}}}),
+        *(said("content-delta", index=0, delta={"message": {"content": {"text": text}}}) for text in texts),
+    ]
+    usage = {"tokens": {"input_tokens": 3, "output_tokens": 5}}
+    ends = [
+        said("content-end", index=0),
+        said("message-end", delta={"finish_reason": "COMPLETE", "usage": usage}),
+    ]
+    return [*events, *ends] if stop else events
+
+
+def ollama_events(*texts: str, stop: bool = True) -> list[bytes]:
+    """Lines of Ollama's chat."""
+    base = {"model": "m", "created_at": "2026-11-24T10:00:00.123Z"}
+    lines = [{**base, "message": {"role": "assistant", "content": text}, "done": False} for text in texts]
+    end = {**base, "message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"}
+    if stop:
+        lines.append({**end, "prompt_eval_count": 3, "eval_count": 5})
+    return [json.dumps(line).encode() + b"\n" for line in lines]
 
 
 def event(value: Any) -> bytes:

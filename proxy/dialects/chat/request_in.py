@@ -75,10 +75,10 @@ _STRUCTURE: Final = frozenset({"model", "messages", "tools", "functions", "strea
 def read_request(body: Mapping[str, Any]) -> Request:
     """See `Dialect`."""
     turns = [
-        _turn(message, f"messages[{n}]") for n, message in enumerate(read.must_list(body.get("messages"), "messages"))
+        turn_of(message, f"messages[{n}]") for n, message in enumerate(read.must_list(body.get("messages"), "messages"))
     ]
     request = Request(NAME, read.text(body.get("model")) or None, tuple(turns), stream=body.get("stream") is True)
-    request.tools = tuple(_tools(body))
+    request.tools = tuple(tools_of(body))
     for name, value in body.items():
         if name in _STRUCTURE or value is None:
             continue
@@ -92,7 +92,8 @@ def read_request(body: Mapping[str, Any]) -> Request:
     return request
 
 
-def _turn(message: object, where: str) -> Turn:
+def turn_of(message: object, where: str) -> Turn:
+    """One message. Raises BadRequest."""
     said = read.must_table(message, where)
     role = said.get("role")
     if role in ("tool", "function"):
@@ -213,7 +214,8 @@ def _said_beside(message: Mapping[str, Any]) -> Iterator[Block]:
         yield Foreign(Opaque(NAME, "audio", dict(audio)))
 
 
-def _tools(body: Mapping[str, Any]) -> Iterator[Tool | ServerTool]:
+def tools_of(body: Mapping[str, Any]) -> Iterator[Tool | ServerTool]:
+    """What stands in `tools`. Raises BadRequest."""
     for n, entry in enumerate(read.must_list(body.get("tools") or [], "tools")):
         tool = read.must_table(entry, f"tools[{n}]")
         kind = tool.get("type", "function")

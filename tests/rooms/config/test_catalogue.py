@@ -30,11 +30,20 @@ WANTED = [
     "openai", "anthropic", "google", "azure-openai", "bedrock", "vertex", "openrouter", "mistral", "groq", "xai",
     "deepseek", "cohere", "together", "fireworks", "deepinfra", "cerebras", "perplexity", "huggingface", "nvidia",
     "moonshot", "zai", "qwen", "sambanova", "novita", "hyperbolic", "nebius", "siliconflow", "ai21", "github-models",
-    "vercel-ai-gateway", "ollama", "lmstudio", "vllm", "llamacpp",
+    "vercel-ai-gateway", "ollama", "lmstudio", "vllm", "llamacpp", "azure-deployments",
 ]  # fmt: skip
 LOCAL = {"ollama", "lmstudio", "vllm", "llamacpp"}
 NEEDED = {"label", "credential", "dialect", "auth", "speaks", "default_model", "models", "env", "docs"}
-MAY = {"supports_endpoint", "base_url", "endpoint_suffix", "endpoint_hint", "headers", "quirks", "unsupported"}
+MAY = {
+    "supports_endpoint",
+    "base_url",
+    "endpoint_suffix",
+    "endpoint_hint",
+    "headers",
+    "quirks",
+    "unsupported",
+    "api_version",
+}
 
 
 def connected(spec: ProviderSpec, endpoint: str | None = None) -> Connection:
@@ -73,7 +82,7 @@ def test_a_row_has_the_fields_it_needs_and_none_that_nobody_reads(row: dict[str,
     assert set(row) <= NEEDED | MAY
     assert set(row.get("quirks", {})) <= {"stream_usage", "any_model", "model_prefix"}
     for route in row["speaks"].values():
-        assert isinstance(route, str) or {"path"} < set(route) <= {"path", "auth", "stream"}
+        assert isinstance(route, str) or {"path"} <= set(route) <= {"path", "auth", "stream", "only", "adds"}
 
 
 def test_every_text_is_a_text_and_every_flag_a_flag(row: dict[str, Any]) -> None:
@@ -87,7 +96,7 @@ def test_every_text_is_a_text_and_every_flag_a_flag(row: dict[str, Any]) -> None
 
 def test_credentials_and_dialects_are_of_the_closed_sets(spec: ProviderSpec) -> None:
     assert isinstance(spec.credential, Credential)
-    assert spec.dialect in {"openai", "anthropic"}
+    assert spec.dialect in catalogue.DIALECTS
     assert isinstance(spec.quirks.stream_usage, StreamUsage)
     assert 0 < len(spec.label) <= 64
 
@@ -124,12 +133,13 @@ def test_paths_are_paths_and_stay_with_the_provider(spec: ProviderSpec) -> None:
     assert spec.speaks
     for operation, route in spec.speaks.items():
         for path in filter(None, (route.path, route.stream)):
-            plain = path.removesuffix("?alt=sse").replace("{model}:", "").replace("{model}", "model")
+            plain = re.sub(r"\?(alt=sse|api-version=\{api_version\})$", "", path)
+            plain = plain.replace("{model}:", "").replace("{model}", "model")
             assert re.fullmatch(r"(/|(\.\./)+)[a-z0-9-]+([/_][a-zA-Z0-9-]+)*", plain), path
         connection = connected(spec)
-        assert connection.url(operation).startswith(connection.origin + "/")
-        assert "/v1/v1/" not in connection.url(operation)
-        assert "//" not in connection.url(operation).partition("://")[2]
+        assert connection.url(operation, model="m").startswith(connection.origin + "/")
+        assert "/v1/v1/" not in connection.url(operation, model="m")
+        assert "//" not in connection.url(operation, model="m").partition("://")[2]
 
 
 def test_models_are_listed_once_and_the_default_is_among_them(spec: ProviderSpec) -> None:
@@ -159,7 +169,7 @@ def test_a_variable_holds_the_key_of_one_provider_only() -> None:
 
 def test_what_is_refused_says_what_to_do_instead() -> None:
     refused = {spec.id: spec.unsupported for spec in ROWS.values() if spec.unsupported}
-    assert set(refused) == {"vertex", "github-models"}
+    assert set(refused) == {"github-models"}
     assert all("; connect " in text for text in refused.values())
     assert not any(ROWS[ident].env for ident in refused), "import-env must not take keys that are of no use"
 
@@ -246,7 +256,7 @@ def test_an_anthropic_base_url_works_with_and_without_v1(base: str, tail: str) -
         Operation.COUNT_TOKENS: "/v1/messages/count_tokens",
         Operation.MODELS: "/v1/models",
     }.items():
-        assert connection.url(operation) == "http://127.0.0.1:9900/x/abc" + path
+        assert connection.url(operation, model="m") == "http://127.0.0.1:9900/x/abc" + path
 
 
 def test_another_dialect_beside_stays_relative_to_a_new_base_url() -> None:
@@ -331,10 +341,10 @@ def test_ones_own_model_list_brings_a_default_that_is_in_it() -> None:
 
 
 def test_an_address_of_ones_own_lifts_a_refusal() -> None:
-    spec = changed("vertex", base_url="http://127.0.0.1:8090/v1", credential="none")
+    spec = changed("github-models", base_url="http://127.0.0.1:8090/v1", credential="none")
     assert spec.unsupported is None
     assert connected(spec).url(Operation.CHAT) == "http://127.0.0.1:8090/v1/chat/completions"
-    assert changed("vertex", label="Ours").unsupported is not None
+    assert changed("github-models", label="Ours").unsupported is not None
 
 
 def test_another_dialect_replaces_what_the_row_says_of_the_first() -> None:
