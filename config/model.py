@@ -33,7 +33,10 @@ class Operation(StrEnum):
     MODERATIONS = "moderations"
     RERANK = "rerank"
     FILES = "files"
+    BATCHES = "batches"
+    MESSAGE_BATCHES = "message_batches"
     MODELS = "models"
+    GEMINI_COUNT = "gemini_count"  # countTokens
     GEMINI = "gemini"  # generateContent and streamGenerateContent
     CONVERSE = "converse"  # of Amazon Bedrock
     COHERE_CHAT = "cohere_chat"

@@ -32,11 +32,13 @@ DIALECTS: Final[Mapping[str, Mapping[Operation, str | Mapping[str, str]]]] = {
         Operation.MODERATIONS: "/moderations",
         Operation.RERANK: "/rerank",
         Operation.FILES: "/files",
+        Operation.BATCHES: "/batches",
         Operation.MODELS: "/models",
     },
     "anthropic": {
         Operation.MESSAGES: "/v1/messages",
         Operation.COUNT_TOKENS: "/v1/messages/count_tokens",
+        Operation.MESSAGE_BATCHES: "/v1/messages/batches",
         Operation.FILES: "/v1/files",
         Operation.MODELS: "/v1/models",
     },
@@ -45,6 +47,7 @@ DIALECTS: Final[Mapping[str, Mapping[Operation, str | Mapping[str, str]]]] = {
             "path": "/v1beta/models/{model}:generateContent",
             "stream": "/v1beta/models/{model}:streamGenerateContent?alt=sse",
         },
+        Operation.GEMINI_COUNT: "/v1beta/models/{model}:countTokens",
         Operation.MODELS: "/v1beta/models",
     },
     "converse": {

@@ -353,6 +353,7 @@ _MUST_HAVE: Final[Mapping[Operation, tuple[str, ...]]] = {
     Operation.COMPLETIONS: ("choices",),
     Operation.MESSAGES: ("content",),
     Operation.GEMINI: ("candidates", "promptFeedback"),
+    Operation.GEMINI_COUNT: ("totalTokens",),
     Operation.EMBEDDINGS: ("data", "embeddings"),
     Operation.COUNT_TOKENS: ("input_tokens",),
 }

@@ -15,9 +15,10 @@ from proxy.dialects import envelope, splice
 from proxy.dialects.request import BadRequest
 from proxy.engine.attempt import Attempter, Hearer
 from proxy.engine.call import Call, ClientGone, Reply
+from proxy.engine.pinned import KEEPING, Owners, is_absent, searching
 from proxy.engine.relay import Outcome, Refusal
 from proxy.engine.repeat import may_repeat
-from proxy.engine.translate import Translation, Unsaid, Written
+from proxy.engine.translate import Translation, Unsaid, Written, counted
 from proxy.fault import Attempt, Exchange, Fault, FaultKind, Observer, Phase
 from proxy.routing import (
     Candidate,
@@ -57,6 +58,7 @@ class Engine(msgspec.Struct):
     lists: LiveLists
     observer: Observer
     now: Callable[[], float]
+    owners: Owners = msgspec.field(default_factory=Owners)
     running: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
     _resolved: dict[tuple[Operation, str | None, bool], tuple[Target, ...]] = msgspec.field(default_factory=dict)
     _resolved_for: tuple[int, int] = (-1, -1)
@@ -128,15 +130,19 @@ class _Run:
         self._upstream = 0.0
         self._translation = Translation(call, int(engine.attempter.wall().timestamp()))
         self._unsaid: list[tuple[Skipped, str | None]] = []
+        self._searching = searching(call)
+        self._absent: tuple[Fault, Refusal | None] | None = None  # the first who did not have what was asked for
 
     async def serve(self) -> None:
         engine, call = self.engine, self.call
         if needs_lists(self.snapshot, call.model):
             await engine.lists.ensure(self.snapshot.connections)
         try:
-            targets = engine.targets(self.snapshot, call)
+            targets = engine.owners.narrow(call, engine.targets(self.snapshot, call))
             chosen = plan(targets, engine.health, self.snapshot.settings.routing.max_attempts)
         except NoPlan as exc:
+            if exc.answer.code == "operation_not_supported" and await self._estimated():
+                return
             self.exchange.fault = exc.fault
             await _answer(call, self.reply, self.exchange, exc.answer)
             return
@@ -159,6 +165,22 @@ class _Run:
             if fault is not None and fault.kind is not FaultKind.MODEL_MISSING:
                 spent.add(candidate.connection.provider)
         await self._give_up(chosen)
+
+    async def _estimated(self) -> bool:
+        """Where nobody counts tokens: our own number, told as one. Whether that was what is asked for."""
+        try:
+            body = counted(self.call)
+        except BadRequest as exc:
+            answer = GatewayAnswer(400, "invalid_request", exc.message, None, should_retry=False, param=exc.param)
+            self.exchange.fault = Fault(FaultKind.CLIENT_INVALID, exc.message, Phase.NOT_SENT, code=answer.code)
+            await _answer(self.call, self.reply, self.exchange, answer)
+            return True
+        if body is None:
+            return False
+        headers = [("content-type", "application/json"), ("x-redeo-estimated", "true")]
+        self.exchange.status = 200
+        await self.reply.whole(200, [*headers, *_told(self.call, self.exchange, set())], body)
+        return True
 
     def _leave_out(self, candidate: Candidate, exc: Unsaid | BadRequest) -> None:
         skipped = Skipped(candidate.connection.provider, FaultKind.CLIENT_INVALID, exc.message, None)
@@ -228,10 +250,15 @@ class _Run:
             exchange.usage, exchange.first_content = outcome.usage, outcome.first_content
             exchange.status = exchange.attempts[-1].status
             exchange.fault = fault
+            if self.call.operation in KEEPING and self.call.method == "POST":
+                self.engine.owners.learn(outcome.made, candidate.connection)
             return True
         if fault is None:
             raise RuntimeError("an attempt ended with neither an answer nor a fault")
         self._refusal = outcome.refusal
+        if self._searching and is_absent(fault):
+            self._absent = self._absent or (fault, outcome.refusal)
+            return False
         if not fault.falls_back:
             exchange.connection, exchange.model = candidate.connection.provider, candidate.model
             await self._as_the_provider_said(fault, outcome.refusal)
@@ -250,8 +277,9 @@ class _Run:
             answer = GatewayAnswer(status, fault.code or fault.kind.value, fault.public, None, should_retry=False)
             await _answer(self.call, self.reply, self.exchange, answer)
             return
-        headers = [(name, value) for name, value in refusal.headers if name != "x-should-retry"]
-        headers.append(("x-should-retry", "false"))
+        said = [(n, v) for n, v in refusal.headers if n != "x-should-retry" and not n.startswith("x-redeo-")]
+        told = _told(self.call, self.exchange, {name for name, _ in said})
+        headers = [*said, *told, ("x-should-retry", "false")]
         self.exchange.status = refusal.status
         await self.reply.whole(refusal.status, headers, refusal.body)
 
@@ -265,6 +293,9 @@ class _Run:
             )
             self.exchange.fault = Fault(FaultKind.CLIENT_INVALID, told, Phase.NOT_SENT, code=answer.code)
             await _answer(self.call, self.reply, self.exchange, answer)
+            return
+        if self._absent is not None and fault is not None and is_absent(fault):
+            await self._as_the_provider_said(*self._absent)
             return
         chosen = Plan(chosen.candidates, (*chosen.skipped, *(skipped for skipped, _ in self._unsaid)))
         alone = len(attempts) == 1 and not chosen.skipped

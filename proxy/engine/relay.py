@@ -47,6 +47,7 @@ class Outcome(msgspec.Struct):
     usage: Usage | None = None
     first_content: float | None = None
     refusal: Refusal | None = None
+    made: object = None  # the id of what the provider keeps, as far as the answer has one
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -127,6 +128,7 @@ class Relay(msgspec.Struct):
         if error is not None:
             return self.classify(decode(self.scrub(encode(error))))
         self._outcome.usage = usage
+        self._outcome.made = value.get("id") if isinstance(value, dict) else None
         return self._bad(wrong) if wrong else None
 
     async def opaque(self) -> Outcome:
@@ -291,6 +293,7 @@ class _Pump:
         """The end of the stream as the client sees it, and what it means."""
         outcome = self.relay._outcome
         outcome.usage = self.scanner.usage
+        outcome.made = self.scanner.begun.get("id") if self.scanner.begun else None
         if self.fault is None and not self.scanner.complete:
             self.fault = Fault(FaultKind.INTERRUPTED, f"{self.relay.who}: its stream ended before its end")
         outcome.fault = self.fault

@@ -19,11 +19,13 @@ _STATELESS: Final = frozenset(
         Operation.COMPLETIONS,
         Operation.EMBEDDINGS,
         Operation.COUNT_TOKENS,
+        Operation.GEMINI_COUNT,
         Operation.MODERATIONS,
         Operation.RERANK,
         Operation.MODELS,
     }
 )
+_KEPT: Final = frozenset({Operation.FILES, Operation.IMAGES, Operation.BATCHES, Operation.MESSAGE_BATCHES})
 _STATE_FIELDS: Final = ("store", "background", "previous_response_id", "conversation", "container", "mcp_servers")
 _CLIENT_TOOLS: Final = frozenset({"function", "custom", "namespace", "local_shell", "apply_patch"})
 
@@ -39,7 +41,7 @@ def is_stateless(call: Call) -> bool:
     """Whether the request leaves nothing behind at the provider."""
     if call.operation in _STATELESS or call.method == "GET":
         return True
-    if call.operation in (Operation.FILES, Operation.IMAGES) or call.body is None:
+    if call.operation in _KEPT or call.body is None:
         return False
     if call.operation is Operation.AUDIO:
         return True

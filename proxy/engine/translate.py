@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from config.model import Connection, Operation
-from proxy.dialects import envelope, seals, sse
+from proxy.dialects import envelope, estimate, seals, sse
 from proxy.dialects.base import DialectName, Renderer, ReplyHead, Target, Unreadable, dialect
 from proxy.dialects.events import Broken, Event, Failed, fold
 from proxy.dialects.json import decode_object, encode
@@ -34,6 +34,7 @@ SPOKEN: Final = {
     Operation.OLLAMA_CHAT: DialectName.OLLAMA,
 }
 MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
+_COUNTED: Final = {Operation.COUNT_TOKENS: DialectName.MESSAGES, Operation.GEMINI_COUNT: DialectName.GEMINI}
 _PING_SECONDS: Final = 5.0
 _TAIL_SECONDS: Final = 1.0
 _PING: Final = b": ping\n\n"
@@ -110,6 +111,17 @@ class Translation:
             self._request = dialect(SPOKEN[self._call.operation]).read_request(value)
             self._request.model, self._request.stream = self._call.model, self._call.stream
         return self._request
+
+
+def counted(call: Call) -> bytes | None:
+    """The answer to a request to count tokens, estimated; None for another request. Raises BadRequest."""
+    name = _COUNTED.get(call.operation)
+    value = decode_object(call.body or b"")
+    if name is None or value is None:
+        return None
+    inner = value.get("generateContentRequest")
+    tokens = estimate.of_request(dialect(name).read_request(inner if isinstance(inner, dict) else value))
+    return encode({"totalTokens" if name is DialectName.GEMINI else "input_tokens": tokens})
 
 
 def origin_of(connection: Connection) -> str:

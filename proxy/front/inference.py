@@ -26,9 +26,11 @@ _FORMS: Final = {
     Operation.MESSAGES: Form.ANTHROPIC,
     Operation.COUNT_TOKENS: Form.ANTHROPIC,
     Operation.RESPONSES: Form.RESPONSES,
+    Operation.MESSAGE_BATCHES: Form.ANTHROPIC,
     Operation.GEMINI: Form.GOOGLE,
+    Operation.GEMINI_COUNT: Form.GOOGLE,
 }
-_NO_MODEL: Final = frozenset({Operation.FILES})
+_NO_MODEL: Final = frozenset({Operation.FILES, Operation.BATCHES, Operation.MESSAGE_BATCHES})
 
 
 def handler(operation: Operation, gate: Gate) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -91,7 +93,7 @@ def _call(request: web.Request, operation: Operation, body: bytes | None) -> Cal
             raise splice.BadBody("the body is empty")
     except splice.BadBody as exc:
         raise Refused(400, exc.code, exc.message, param=exc.param) from None
-    if operation is Operation.GEMINI:
+    if "verb" in request.match_info:
         head = _in_path(request, head)
     if request.method == "POST" and head.model is None and operation not in _NO_MODEL and not tail:
         raise Refused(400, "missing_model", "the body names no `model`", param="model")
@@ -114,10 +116,7 @@ def _call(request: web.Request, operation: Operation, body: bytes | None) -> Cal
 
 def _in_path(request: web.Request, head: splice.Head) -> splice.Head:
     """Google's clients name model and streaming in the path. Raises Refused."""
-    verb = request.match_info["verb"]
-    if verb not in ("generateContent", "streamGenerateContent"):
-        raise Refused(404, "operation_not_supported", f"`{verb[:40]}` is not served; generateContent is")
-    streamed = verb == "streamGenerateContent"
+    streamed = request.match_info["verb"] == "streamGenerateContent"
     if streamed and request.query.get("alt") != "sse":
         raise Refused(400, "unsupported_parameter", "streams come as events: ask for them with ?alt=sse", param="alt")
     model = request.match_info["model"].removeprefix("models/")

@@ -29,7 +29,17 @@ _INFERENCE: Final = (
     ("POST", "/rerank", Operation.RERANK),
     ("POST,GET", "/files", Operation.FILES),
     ("GET,DELETE", "/files/{tail:.+}", Operation.FILES),
+    ("POST,GET", "/batches", Operation.BATCHES),
+    ("POST,GET", "/batches/{tail:.+}", Operation.BATCHES),
+    ("POST,GET", "/messages/batches", Operation.MESSAGE_BATCHES),
+    ("POST,GET,DELETE", "/messages/batches/{tail:.+}", Operation.MESSAGE_BATCHES),
 )
+# What Google's clients call, by the last word of the path.
+_GOOGLE: Final = {
+    "generateContent": Operation.GEMINI,
+    "streamGenerateContent": Operation.GEMINI,
+    "countTokens": Operation.GEMINI_COUNT,
+}
 
 
 async def _after_the_guard(request: web.Request) -> None:
@@ -61,9 +71,11 @@ def add(app: web.Application, metrics: Handler, openapi: bytes) -> None:
         for method in methods.split(","):
             for prefix in ("/v1", ""):
                 router.add_route(method, prefix + path, handle, expect_handler=_after_the_guard)
-    google = _invited(handler(Operation.GEMINI, gate))
-    for prefix in ("/v1beta", "/v1", ""):
-        router.add_post(prefix + "/models/{model:.+}:{verb:[A-Za-z]+}", google, expect_handler=_after_the_guard)
+    for verb, operation in _GOOGLE.items():
+        google = _invited(handler(operation, gate))
+        for prefix in ("/v1beta", "/v1", ""):
+            path = f"{prefix}/models/{{model:.+}}:{{verb:{verb}}}"
+            router.add_post(path, google, expect_handler=_after_the_guard)
     router.add_get("/v1beta/models", models.list_models)
     router.add_get("/v1beta/models/{id:[^:]+(?::[^/]*)?}", models.one_model)
     for prefix in ("/v1", ""):

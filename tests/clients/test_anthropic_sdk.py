@@ -106,9 +106,14 @@ async def test_errors_have_anthropics_form(redeo: Any, provider: Any, sdk: Any) 
         await sdk(server, auth_token="wrong").messages.create(model="auto", max_tokens=9, messages=MESSAGES)
 
 
-async def test_what_no_connection_serves_in_any_dialect_is_said_so(redeo: Any, provider: Any, sdk: Any) -> None:
+async def test_tokens_are_estimated_where_nobody_counts_them(redeo: Any, provider: Any, sdk: Any) -> None:
     up = await provider()
     server = await redeo({"alpha": up})
-    with pytest.raises(anthropic.NotFoundError, match="count_tokens"):
-        await sdk(server).messages.count_tokens(model="auto", messages=MESSAGES)
+    got = await sdk(server).messages.with_raw_response.count_tokens(model="auto", messages=MESSAGES)
+    assert got.headers["x-redeo-estimated"] == "true"
+    assert 3 <= (await got.parse()).input_tokens <= 15
+    with pytest.raises(anthropic.BadRequestError, match="role"):
+        await sdk(server).messages.count_tokens(model="auto", messages=[{"role": "nobody", "content": "hi"}])
+    with pytest.raises(anthropic.NotFoundError, match="message_batches"):
+        await sdk(server).messages.batches.create(requests=[])
     assert not up.requests

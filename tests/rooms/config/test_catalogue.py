@@ -291,7 +291,8 @@ def test_a_provider_of_the_users_own_speaks_openais_dialect() -> None:
 
 def test_a_provider_of_the_users_own_may_speak_anthropics() -> None:
     spec = changed("relay", base_url="https://relay.example", dialect="anthropic", headers={"x-team": "a"})
-    assert set(spec.speaks) == {Operation.MESSAGES, Operation.COUNT_TOKENS, Operation.FILES, Operation.MODELS}
+    kept = {Operation.FILES, Operation.MESSAGE_BATCHES}
+    assert set(spec.speaks) == {Operation.MESSAGES, Operation.COUNT_TOKENS, Operation.MODELS, *kept}
     assert spec.auth == Auth(AuthScheme.HEADER, "x-api-key")
     assert spec.headers == {"anthropic-version": "2023-06-01", "x-team": "a"}
     assert connected(spec).url(Operation.MESSAGES) == "https://relay.example/v1/messages"
