@@ -36,6 +36,10 @@ class Operation(StrEnum):
     BATCHES = "batches"
     MESSAGE_BATCHES = "message_batches"
     MODELS = "models"
+    GEMINI_EMBED = "gemini_embed"  # batchEmbedContents
+    GEMINI_EMBED_ONE = "gemini_embed_one"  # embedContent
+    COHERE_EMBED = "cohere_embed"
+    TITAN_EMBED = "titan_embed"
     GEMINI_COUNT = "gemini_count"  # countTokens
     GEMINI = "gemini"  # generateContent and streamGenerateContent
     CONVERSE = "converse"  # of Amazon Bedrock
@@ -131,7 +135,7 @@ class Route(msgspec.Struct, frozen=True):
     (a second dialect beside the first). `auth` replaces the provider's own for this operation. `stream` is where
     streams are, if elsewhere. `{model}` in either stands for the model's name, which then does not stand in the body;
     `{api_version}` for the provider's. `only` are patterns of the models that are served so (with `!`: that are not),
-    `adds` are fields that every body has to have.
+    `adds` are fields that every body has to have, `renames` what fields of its dialect are called here.
     """
 
     path: str
@@ -139,6 +143,7 @@ class Route(msgspec.Struct, frozen=True):
     stream: str = ""
     only: tuple[str, ...] = ()
     adds: Mapping[str, str] = MappingProxyType({})
+    renames: Mapping[str, str] = MappingProxyType({})
 
     def serves(self, model: str | None) -> bool:
         """Whether this model is served so; a name that is not known yet may be."""

@@ -21,7 +21,7 @@ from config.model import Auth, AuthScheme, Credential, Operation, ProviderSpec, 
 
 _BEARER: Final = Auth(AuthScheme.BEARER)
 # What a provider of the user's own serves: the paths of the dialect's inventor.
-DIALECTS: Final[Mapping[str, Mapping[Operation, str | Mapping[str, str]]]] = {
+DIALECTS: Final[Mapping[str, Mapping[Operation, str | Mapping[str, object]]]] = {
     "openai": {
         Operation.CHAT: "/chat/completions",
         Operation.COMPLETIONS: "/completions",
@@ -47,14 +47,19 @@ DIALECTS: Final[Mapping[str, Mapping[Operation, str | Mapping[str, str]]]] = {
             "path": "/v1beta/models/{model}:generateContent",
             "stream": "/v1beta/models/{model}:streamGenerateContent?alt=sse",
         },
+        Operation.GEMINI_EMBED: "/v1beta/models/{model}:batchEmbedContents",
+        Operation.GEMINI_EMBED_ONE: "/v1beta/models/{model}:embedContent",
         Operation.GEMINI_COUNT: "/v1beta/models/{model}:countTokens",
         Operation.MODELS: "/v1beta/models",
     },
     "converse": {
         Operation.CONVERSE: {"path": "/model/{model}/converse", "stream": "/model/{model}/converse-stream"},
+        Operation.TITAN_EMBED: {"path": "/model/{model}/invoke", "only": ["*titan-embed*"]},
+        Operation.COHERE_EMBED: {"path": "/model/{model}/invoke", "only": ["*cohere.embed*"]},
     },
     "cohere": {
         Operation.COHERE_CHAT: "/v2/chat",
+        Operation.COHERE_EMBED: "/v2/embed",
         Operation.RERANK: "/v2/rerank",
         Operation.MODELS: "/v1/models",
     },
@@ -122,8 +127,9 @@ def _speaks(entries: Mapping[Any, Any]) -> Mapping[Operation, Route]:
         else:
             auth = _auth(value["auth"]) if "auth" in value else None
             adds = MappingProxyType(dict(value.get("adds") or {}))
+            renames = MappingProxyType(dict(value.get("renames") or {}))
             only = tuple(value.get("only") or ())
-            found[Operation(name)] = Route(value["path"], auth, value.get("stream", ""), only, adds)
+            found[Operation(name)] = Route(value["path"], auth, value.get("stream", ""), only, adds, renames)
     return MappingProxyType(found)
 
 

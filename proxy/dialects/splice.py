@@ -210,6 +210,15 @@ def without_model(body: bytes, adds: Mapping[str, str]) -> bytes:
     return out
 
 
+def renamed(body: bytes, old: str, new: str) -> bytes:
+    """The body with another name for one top-level field, if it has it and not the other."""
+    found = positions(body, old)
+    if len(found) != 1 or new in top_level(body):
+        return body
+    start, end = found[0]
+    return body[:start] + encode(new) + body[end:]
+
+
 def with_usage_asked(body: bytes) -> bytes:
     """The body asking for a usage chunk at the end of a chat stream (OpenAI's `stream_options`)."""
     if "stream_options" not in top_level(body):

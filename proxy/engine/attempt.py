@@ -70,7 +70,7 @@ class Attempter(msgspec.Struct, frozen=True):
         try:
             with Watchdog() as dog:
                 dog.arm(FaultKind.TIMEOUT, seconds)
-                operation = written.via if written is not None and written.head is not None else call.operation
+                operation = written.via if written is not None and written.translated else call.operation
                 token = await self.tokens.token(connection) if needs_token(connection, operation) else None
                 request, hide = self._request(call, candidate, written, routing, token)
                 response = await self.client.send(connection, request, again=is_stateless(call))
@@ -112,7 +112,7 @@ class Attempter(msgspec.Struct, frozen=True):
         if written is None:
             return response, headers
         dropped = [("x-redeo-dropped", ", ".join(_shown(name) for name in written.dropped))] if written.dropped else []
-        if written.head is None:
+        if not written.translated:
             return response, [*headers, *dropped]
         answer = Translated(response, call, written, origin_of(connection), self.now)
         return answer, [*to_client(headers, stream=call.stream), *dropped]
@@ -123,7 +123,7 @@ class Attempter(msgspec.Struct, frozen=True):
         """The request as it goes upstream, and whether the usage chunk was asked for by us alone."""
         connection = candidate.connection
         operation, passed = call.operation, list(call.headers)
-        if written is not None and written.head is not None:
+        if written is not None and written.translated:
             operation, passed = written.via, to_upstream(call.headers)
             body: bytes | None = written.body
             hide = call.stream and call.operation is Operation.CHAT and call.include_usage is not True
@@ -159,7 +159,7 @@ class Attempter(msgspec.Struct, frozen=True):
             response.status, response.headers, body, connection=connection.provider, wall=self.wall()
         )
         passed = passing.to_client(response.headers)
-        if written is not None and written.head is not None:
+        if written is not None and written.translated:
             passed = to_client(passed, stream=False)
             body = envelope.error_body(
                 call.form, response.status, fault.public, fault.code or fault.kind.value, call.id
@@ -236,6 +236,8 @@ def _body(call: Call, candidate: Candidate, routing: Routing) -> tuple[bytes | N
         body = splice.with_model(body, candidate.model)
     elif in_path and ("model" in call.fields or route.adds):
         body = splice.without_model(body, route.adds)
+    for old, new in route.renames.items():
+        body = splice.renamed(body, old, new) if old in call.fields else body
     asks = (
         routing.ask_usage
         and call.stream

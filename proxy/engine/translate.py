@@ -14,11 +14,11 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from config.model import Connection, Operation
-from proxy.dialects import envelope, estimate, seals, sse
+from proxy.dialects import embeddings, envelope, estimate, seals, sse
 from proxy.dialects.base import DialectName, Renderer, ReplyHead, Target, Unreadable, dialect
 from proxy.dialects.events import Broken, Event, Failed, fold
 from proxy.dialects.json import decode_object, encode
-from proxy.dialects.request import BadRequest, Request
+from proxy.dialects.request import BadRequest, Loss, Request
 from proxy.engine.call import Call
 from proxy.fault import FaultKind, Phase
 from proxy.routing import Candidate
@@ -34,6 +34,13 @@ SPOKEN: Final = {
     Operation.OLLAMA_CHAT: DialectName.OLLAMA,
 }
 MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
+EMBEDDED: Final = {
+    Operation.EMBEDDINGS: embeddings.Form.OPENAI,
+    Operation.GEMINI_EMBED: embeddings.Form.GOOGLE,
+    Operation.GEMINI_EMBED_ONE: embeddings.Form.GOOGLE_ONE,
+    Operation.COHERE_EMBED: embeddings.Form.COHERE,
+    Operation.TITAN_EMBED: embeddings.Form.TITAN,
+}
 _COUNTED: Final = {Operation.COUNT_TOKENS: DialectName.MESSAGES, Operation.GEMINI_COUNT: DialectName.GEMINI}
 _PING_SECONDS: Final = 5.0
 _TAIL_SECONDS: Final = 1.0
@@ -55,6 +62,12 @@ class Written(msgspec.Struct, frozen=True):
     body: bytes
     dropped: tuple[str, ...]
     head: ReplyHead | None
+    vectors: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # makes the answer of one with embeddings
+
+    @property
+    def translated(self) -> bool:
+        """Whether question and answer are in another dialect than the client's."""
+        return self.head is not None or self.vectors is not None
 
 
 class Unsaid(Exception):
@@ -89,28 +102,54 @@ class Translation:
             return None
         connection = candidate.connection
         model = candidate.model or call.model or ""
+        if call.operation in EMBEDDED:
+            return self._embedding(candidate, via, model)
         body, losses = dialect(SPOKEN[via]).write_request(self._read(), Target(origin_of(connection), model))
         if via is Operation.CHAT and connection.spec.quirks.stream_usage != "asked":
             body.pop("stream_options", None)
-        route = connection.spec.speaks[via]
-        if route.model_in_path:
-            body.pop("model", None)
-        body |= route.adds
-        strict = connection.spec.on_unsupported == "error"
-        worst = next((loss for loss in losses if loss.content or strict), None)
-        if worst is not None:
-            raise Unsaid(f"{connection.provider}: it cannot be told `{worst.what}`: {worst.why}", worst.what)
         head = ReplyHead(call.id, self._created, self._read(), model) if via is not call.operation else None
-        return Written(via, encode(body), tuple(dict.fromkeys(loss.what for loss in losses)), head)
+        return Written(via, _ready(connection, via, body), _dropped(connection, losses), head)
+
+    def _embedding(self, candidate: Candidate, via: Operation, model: str) -> Written:
+        mine, theirs = EMBEDDED[self._call.operation], EMBEDDED[via]
+        asked = embeddings.read_question(mine, self._object())
+        body, losses = embeddings.write_question(theirs, asked, model)
+
+        def answer(value: dict[str, Any]) -> dict[str, Any]:
+            return embeddings.write_vectors(mine, embeddings.read_vectors(theirs, value), asked, model)
+
+        connection = candidate.connection
+        return Written(via, _ready(connection, via, body), _dropped(connection, losses), None, answer)
 
     def _read(self) -> Request:
         if self._request is None:
-            value = decode_object(self._call.body or b"")
-            if value is None:
-                raise BadRequest("the body is not a JSON object")
-            self._request = dialect(SPOKEN[self._call.operation]).read_request(value)
+            self._request = dialect(SPOKEN[self._call.operation]).read_request(self._object())
             self._request.model, self._request.stream = self._call.model, self._call.stream
         return self._request
+
+    def _object(self) -> dict[str, Any]:
+        value = decode_object(self._call.body or b"")
+        if value is None:
+            raise BadRequest("the body is not a JSON object")
+        return value
+
+
+def _ready(connection: Connection, via: Operation, body: dict[str, Any]) -> bytes:
+    """The body as the path of this operation wants it."""
+    route = connection.spec.speaks[via]
+    if route.model_in_path:
+        body.pop("model", None)
+    named = {route.renames.get(name, name): value for name, value in body.items()}
+    return encode({**named, **route.adds})
+
+
+def _dropped(connection: Connection, losses: list[Loss]) -> tuple[str, ...]:
+    """What could not be said. Raises Unsaid where that must not be."""
+    strict = connection.spec.on_unsupported == "error"
+    worst = next((loss for loss in losses if loss.content or strict), None)
+    if worst is not None:
+        raise Unsaid(f"{connection.provider}: it cannot be told `{worst.what}`: {worst.why}", worst.what)
+    return tuple(dict.fromkeys(loss.what for loss in losses))
 
 
 def counted(call: Call) -> bytes | None:
@@ -153,13 +192,16 @@ class Translated:
     def __init__(
         self, response: UpstreamResponse, call: Call, written: Written, origin: str, now: Callable[[], float]
     ) -> None:
-        if written.head is None:
+        if not written.translated:
             raise ValueError("this answer is relayed")
         self.status = response.status
         self.headers = response.headers
         self._response = response
-        of = _Stream if call.stream else _Whole
-        self._reader: _Reader = of(response, call, written.via, written.head, origin, now)
+        self._reader: _Reader
+        if call.stream and written.head is not None:
+            self._reader = _Stream(response, call, written.via, written.head, origin, now)
+        else:
+            self._reader = _Whole(response, call, written, origin)
 
     def header(self, name: str) -> str:
         """The value of a header of the provider's, or an empty text; the type of a stream is the client's."""
@@ -182,15 +224,12 @@ class _Whole:
         self,
         response: UpstreamResponse,
         call: Call,
-        via: Operation,
-        head: ReplyHead,
+        written: Written,
         origin: str,
-        _now: Callable[[], float],
     ) -> None:
         self._response = response
         self._call = call
-        self._via = via
-        self._head = head
+        self._written_as = written
         self._origin = origin
         self._over = False
 
@@ -214,14 +253,23 @@ class _Whole:
         if value is None:
             raise UpstreamError(FaultKind.BAD_UPSTREAM, Phase.SENT, "its answer is not a JSON object")
         try:
-            answer = fold(dialect(SPOKEN[self._via]).read_answer(value, self._origin))
+            return encode(self._made(value))
         except Broken as exc:
             return encode({"error": exc.error or {"message": "the answer is not whole"}})
         except Unreadable as exc:
             if isinstance(value.get("error"), dict):
                 return encode({"error": value["error"]})
             raise UpstreamError(FaultKind.BAD_UPSTREAM, Phase.SENT, str(exc)) from None
-        return encode(dialect(SPOKEN[self._call.operation]).write_answer(answer, self._head))
+
+    def _made(self, value: dict[str, Any]) -> dict[str, Any]:
+        """The answer for the client. Raises Broken and Unreadable."""
+        written = self._written_as
+        if written.vectors is not None:
+            return written.vectors(value)
+        if written.head is None:
+            raise ValueError("this answer is relayed")
+        answer = fold(dialect(SPOKEN[written.via]).read_answer(value, self._origin))
+        return dialect(SPOKEN[self._call.operation]).write_answer(answer, written.head)
 
 
 class _Stream:

@@ -29,6 +29,8 @@ _FORMS: Final = {
     Operation.MESSAGE_BATCHES: Form.ANTHROPIC,
     Operation.GEMINI: Form.GOOGLE,
     Operation.GEMINI_COUNT: Form.GOOGLE,
+    Operation.GEMINI_EMBED: Form.GOOGLE,
+    Operation.GEMINI_EMBED_ONE: Form.GOOGLE,
 }
 _NO_MODEL: Final = frozenset({Operation.FILES, Operation.BATCHES, Operation.MESSAGE_BATCHES})
 

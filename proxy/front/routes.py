@@ -39,6 +39,8 @@ _GOOGLE: Final = {
     "generateContent": Operation.GEMINI,
     "streamGenerateContent": Operation.GEMINI,
     "countTokens": Operation.GEMINI_COUNT,
+    "embedContent": Operation.GEMINI_EMBED_ONE,
+    "batchEmbedContents": Operation.GEMINI_EMBED,
 }
 
 
@@ -71,6 +73,8 @@ def add(app: web.Application, metrics: Handler, openapi: bytes) -> None:
         for method in methods.split(","):
             for prefix in ("/v1", ""):
                 router.add_route(method, prefix + path, handle, expect_handler=_after_the_guard)
+    cohere = _invited(handler(Operation.COHERE_EMBED, gate))
+    router.add_post("/v2/embed", cohere, expect_handler=_after_the_guard)
     for verb, operation in _GOOGLE.items():
         google = _invited(handler(operation, gate))
         for prefix in ("/v1beta", "/v1", ""):

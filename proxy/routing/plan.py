@@ -27,11 +27,18 @@ _BREAKER_KINDS: Final = frozenset(FaultKind) - {
 
 
 # By which other operation each can be served, what says most first.
+_EMBED: Final = (
+    Operation.GEMINI_EMBED, Operation.COHERE_EMBED, Operation.TITAN_EMBED, Operation.GEMINI_EMBED_ONE
+)  # fmt: skip
 _NATIVE: Final = (Operation.GEMINI, Operation.CONVERSE, Operation.COHERE_CHAT, Operation.OLLAMA_CHAT)
 _WAYS: Final = {
     Operation.CHAT: (Operation.RESPONSES, Operation.MESSAGES, *_NATIVE),
     Operation.MESSAGES: (Operation.RESPONSES, *_NATIVE, Operation.CHAT),
     Operation.RESPONSES: (Operation.MESSAGES, *_NATIVE, Operation.CHAT),
+    Operation.EMBEDDINGS: _EMBED,
+    Operation.GEMINI_EMBED: (Operation.EMBEDDINGS, *_EMBED),
+    Operation.GEMINI_EMBED_ONE: (Operation.GEMINI_EMBED, Operation.EMBEDDINGS, *_EMBED),
+    Operation.COHERE_EMBED: (Operation.EMBEDDINGS, *_EMBED),
     Operation.GEMINI: (Operation.MESSAGES, Operation.RESPONSES, *_NATIVE[1:], Operation.CHAT),
 }
 

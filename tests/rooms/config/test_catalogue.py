@@ -30,7 +30,7 @@ WANTED = [
     "openai", "anthropic", "google", "azure-openai", "bedrock", "vertex", "openrouter", "mistral", "groq", "xai",
     "deepseek", "cohere", "together", "fireworks", "deepinfra", "cerebras", "perplexity", "huggingface", "nvidia",
     "moonshot", "zai", "qwen", "sambanova", "novita", "hyperbolic", "nebius", "siliconflow", "ai21", "github-models",
-    "vercel-ai-gateway", "ollama", "lmstudio", "vllm", "llamacpp", "azure-deployments",
+    "vercel-ai-gateway", "ollama", "lmstudio", "vllm", "llamacpp", "azure-deployments", "voyage",
 ]  # fmt: skip
 LOCAL = {"ollama", "lmstudio", "vllm", "llamacpp"}
 NEEDED = {"label", "credential", "dialect", "auth", "speaks", "default_model", "models", "env", "docs"}
@@ -82,7 +82,7 @@ def test_a_row_has_the_fields_it_needs_and_none_that_nobody_reads(row: dict[str,
     assert set(row) <= NEEDED | MAY
     assert set(row.get("quirks", {})) <= {"stream_usage", "any_model", "model_prefix"}
     for route in row["speaks"].values():
-        assert isinstance(route, str) or {"path"} <= set(route) <= {"path", "auth", "stream", "only", "adds"}
+        assert isinstance(route, str) or {"path"} <= set(route) <= {"path", "auth", "stream", "only", "adds", "renames"}
 
 
 def test_every_text_is_a_text_and_every_flag_a_flag(row: dict[str, Any]) -> None:
