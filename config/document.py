@@ -17,6 +17,7 @@ from config.errors import ConfigError, FileFault, shown
 
 MAX_BYTES: Final = 64 * 1024
 _MAX_DEPTH: Final = 32
+_TOO_DEEP: Final = f"nested more than {_MAX_DEPTH} deep"
 _INT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT: Final = re.compile(r"[-+]?(0|[1-9][0-9]*)\.[0-9]+")
 # Numbers of YAML 1.2 that are not written in one of the two ways above.
@@ -87,7 +88,7 @@ def _refuse_references(text: str, name: str) -> None:
         elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
             depth -= 1
         if depth > _MAX_DEPTH:
-            raise ConfigError([FileFault(name, line, f"nested more than {_MAX_DEPTH} deep")])
+            raise ConfigError([FileFault(name, line, _TOO_DEEP)])
 
 
 def _syntax(exc: yaml.YAMLError, text: bytes, name: str) -> FileFault:
@@ -95,7 +96,8 @@ def _syntax(exc: yaml.YAMLError, text: bytes, name: str) -> FileFault:
         return FileFault(name, text[: exc.position].count(b"\n") + 1, f"not YAML: {exc.reason}")
     mark = getattr(exc, "problem_mark", None)
     problem = getattr(exc, "problem", None) or "not YAML"
-    return FileFault(name, mark.line + 1 if mark is not None else 1, f"not YAML: {problem}")
+    what = _TOO_DEEP if "nesting depth" in problem else f"not YAML: {problem}"  # libyaml has a limit of its own
+    return FileFault(name, mark.line + 1 if mark is not None else 1, what)
 
 
 def _convert(node: yaml.Node, name: str, depth: int, faults: list[FileFault]) -> Node:
