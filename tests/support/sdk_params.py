@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import google.genai.types
 import pydantic
 from anthropic.types import message_create_params
 from typing_extensions import is_typeddict
@@ -80,3 +81,18 @@ def drained(value: Any) -> Any:
     if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
         return value
     return [drained(item) for item in value]
+
+
+class GenerateContent(pydantic.BaseModel):
+    """The body of generateContent (google-genai, `_GenerateContentParameters_to_mldev`), of the SDK's own types."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+    contents: list[google.genai.types.Content] = pydantic.Field(min_length=1)
+    systemInstruction: google.genai.types.Content | None = None  # noqa: N815
+    tools: list[google.genai.types.Tool] = []
+    toolConfig: google.genai.types.ToolConfig | None = None  # noqa: N815
+    generationConfig: google.genai.types.GenerationConfig | None = None  # noqa: N815
+    safetySettings: list[google.genai.types.SafetySetting] = []  # noqa: N815
+    cachedContent: str | None = None  # noqa: N815
+    serviceTier: google.genai.types.ServiceTier | None = None  # noqa: N815
+    labels: dict[str, str] | None = None
