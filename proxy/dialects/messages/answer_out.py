@@ -144,6 +144,7 @@ class MessagesRenderer:
         self._open: dict[int, tuple[int, Kind]] = {}  # index of the event -> index here, and kind
         self._held: dict[int, BlockStart] = {}  # thinking that has not said anything yet
         self._sealed: dict[int, Opaque] = {}
+        self._free: dict[int, list[str]] = {}  # what a free-form call says, which has to become JSON first
         self._blocks = 0
         self._count = Count()
         self._finish: Finished | None = None
@@ -224,7 +225,8 @@ class MessagesRenderer:
             case Kind.REASONING:
                 delta = {"type": "thinking_delta", "thinking": event.text}
             case Kind.CUSTOM_CALL:
-                return b""  # its text has to be put into JSON first
+                self._free.setdefault(event.index, []).append(event.text)
+                return b""
             case Kind.FOREIGN:
                 delta = {"type": "compaction_delta", "content": event.text}
             case _:
@@ -247,9 +249,13 @@ class MessagesRenderer:
             out = self._begin(index, Kind.REASONING, _thinking(Piece(Kind.REASONING, seal=seal)))
         elif seal is not None:
             out = self._said(index, {"type": "signature_delta", "signature": seals.wrap(seal, NAME)})
-        found = self._open.pop(index, None)
+        found = self._open.get(index)
         if found is None:
             return out
+        if found[1] is Kind.CUSTOM_CALL:
+            given = encode({"input": "".join(self._free.pop(index, ()))}).decode()
+            out += self._said(index, {"type": "input_json_delta", "partial_json": given})
+        del self._open[index]
         return out + sse.frame(encode({"type": "content_block_stop", "index": found[0]}), "content_block_stop")
 
     def _close(self) -> bytes:
