@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from proxy.dialects import seals, sse
+from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.base import DialectName, ReplyHead
 from proxy.dialects.blocks import (
     Cite,
@@ -36,6 +37,11 @@ from proxy.dialects.json import encode
 NAME: Final = DialectName.CHAT
 
 
+UNTOLD: Final[Untold] = {
+    Aspect.SEARCHES: "searches of the provider's own are told by their citations alone",
+    Aspect.BUILT_IN_TOOLS: "there is no place for the work of a provider's own tools",
+    Aspect.SEARCH_COUNT: "usage has no such count",
+}
 _FINISH_WORDS: Final = {
     Finish.STOP: "stop",
     Finish.STOP_SEQUENCE: "stop",

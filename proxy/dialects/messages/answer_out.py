@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from proxy.dialects import seals, sse
+from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.base import DialectName, ReplyHead
 from proxy.dialects.blocks import Cite, Count, Finish, Opaque
 from proxy.dialects.events import (
@@ -25,6 +26,14 @@ from proxy.dialects.events import (
 from proxy.dialects.json import decode_object, encode
 
 NAME: Final = DialectName.MESSAGES
+UNTOLD: Final[Untold] = {
+    Aspect.LOGPROBS: "there are no log probabilities",
+    Aspect.CHOICES: "there is one answer to a question",
+    Aspect.AUDIO: "answers have no sound",
+    Aspect.SEARCHES: "a search of another provider's is told by its citations alone",
+    Aspect.BUILT_IN_TOOLS: "there is no place for the work of another provider's own tools",
+    Aspect.AUDIO_TOKENS: "usage does not tell sound apart",
+}
 _FINISH_WORDS: Final = {
     Finish.STOP: "end_turn",
     Finish.STOP_SEQUENCE: "stop_sequence",
