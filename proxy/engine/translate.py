@@ -25,15 +25,7 @@ from proxy.fault import FaultKind, Phase
 from proxy.routing import Candidate
 from proxy.upstream.client import UpstreamError, UpstreamResponse
 
-SPOKEN: Final = {
-    Operation.CHAT: DialectName.CHAT,
-    Operation.MESSAGES: DialectName.MESSAGES,
-    Operation.RESPONSES: DialectName.RESPONSES,
-    Operation.GEMINI: DialectName.GEMINI,
-    Operation.CONVERSE: DialectName.CONVERSE,
-    Operation.COHERE_CHAT: DialectName.COHERE,
-    Operation.OLLAMA_CHAT: DialectName.OLLAMA,
-}
+SPOKEN: Final = {Operation(name.value): name for name in DialectName}
 MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
 EMBEDDED: Final = {
     Operation.EMBEDDINGS: embeddings.Form.OPENAI,
