@@ -11,7 +11,7 @@ import pytest
 
 from proxy.dialects.base import DialectName, ReplyHead, Target, dialect
 from proxy.dialects.blocks import Count, Finish, Image
-from proxy.dialects.events import Answer, Broken, Finished, Kind, fold, unfold
+from proxy.dialects.events import Answer, Broken, Finished, Kind, Piece, fold, unfold
 from proxy.dialects.gemini.models import ways_of
 from proxy.dialects.gemini.schemas import json_schema, mended
 from proxy.dialects.request import Param, Request
@@ -487,6 +487,33 @@ def test_pictures_and_code_are_kept_whole() -> None:
     answer = heard(candidate(*parts, finishReason="STOP"))
     assert [piece.kind for piece in answer.pieces] == [Kind.SERVER_CALL, Kind.FOREIGN, Kind.FOREIGN]
     assert GEMINI.write_answer(answer, head())["candidates"][0]["content"]["parts"] == parts
+
+
+def test_names_that_others_do_not_take_come_back_as_they_were() -> None:
+    declared = [{"name": "files.read"}, {"name": "plain"}]
+    asked = {
+        "contents": [
+            {"role": "user", "parts": [{"text": "x"}]},
+            {"role": "model", "parts": [{"functionCall": {"id": "1", "name": "files.read", "args": {}}}]},
+            {"role": "user", "parts": [{"functionResponse": {"id": "1", "name": "files.read", "response": {}}}]},
+        ],
+        "tools": [{"functionDeclarations": declared}],
+        "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["files.read"]}},
+    }
+    request = GEMINI.read_request(asked)
+    body, losses = dialect(DialectName.MESSAGES).write_request(request, Target("o", "claude-sonnet-4-5"))
+    assert not losses
+    assert [tool["name"] for tool in body["tools"]] == ["files_read", "plain"]
+    assert body["tool_choice"] == {"type": "tool", "name": "files_read"}
+    assert body["messages"][1]["content"][0]["name"] == "files_read"
+    answer = Answer(
+        "a", "m", 0, [Piece(Kind.TOOL_CALL, "t", "files_read", text="{}")], {0: Finished(Finish.TOOL_CALLS)}
+    )
+    known = ReplyHead("1", 0, request, "m")
+    said = GEMINI.write_answer(answer, known)["candidates"][0]["content"]["parts"]
+    assert said == [{"functionCall": {"id": "t", "name": "files.read", "args": {}}}]
+    renderer = GEMINI.renderer(known)
+    assert b'"name":"files.read"' in b"".join(renderer.event(event) for event in unfold(answer))
 
 
 def test_the_models_of_old_are_told_from_the_new() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from proxy.dialects.events import (
 )
 from proxy.dialects.gemini.parts import NAME, signature_for
 from proxy.dialects.json import decode_object, encode
+from proxy.dialects.names import known
 
 UNTOLD: Final[Untold] = {
     Aspect.SEARCHES: "a search of another provider's is told by its citations alone",
@@ -70,10 +71,11 @@ def usage_of(count: Count) -> dict[str, Any]:
 def write_answer(answer: Answer, head: ReplyHead) -> dict[str, Any]:
     """See `Dialect`."""
     candidates = []
+    names = known(head.request)
     for at in sorted({*answer.finishes, *(piece.choice for piece in answer.pieces)} or {0}):
         pieces = [piece for piece in answer.pieces if piece.choice == at]
         finish = answer.finishes.get(at)
-        candidate = _candidate(at, _parts(pieces), finish)
+        candidate = _candidate(at, _parts(pieces, names), finish)
         candidate |= _grounding([piece for piece in pieces if piece.cites])
         tokens = [token for piece in pieces for token in piece.logprobs]
         if tokens:
@@ -103,7 +105,7 @@ def _candidate(at: int, parts: list[dict[str, Any]], finish: Finished | None) ->
     return candidate
 
 
-def _parts(pieces: Iterable[Piece]) -> list[dict[str, Any]]:
+def _parts(pieces: Iterable[Piece], names: Mapping[str, str]) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     waiting = ""  # the signature of the call to come
     for piece in pieces:
@@ -115,7 +117,7 @@ def _parts(pieces: Iterable[Piece]) -> list[dict[str, Any]]:
             if piece.seal.dialect == NAME and piece.seal.kind == "part" and parts and _is_text(parts[-1]):
                 parts[-1]["thoughtSignature"] = signature
                 continue
-        part = part_of(piece)
+        part = part_of(piece, names)
         if part is None:
             continue
         if waiting and piece.kind in _CALLS:
@@ -128,8 +130,8 @@ def _is_text(part: dict[str, Any]) -> bool:
     return part.keys() == {"text"}
 
 
-def part_of(piece: Piece) -> dict[str, Any] | None:
-    """One part; None for what has no place here."""
+def part_of(piece: Piece, names: Mapping[str, str]) -> dict[str, Any] | None:
+    """One part; None for what has no place here. `names`: what the client calls its functions."""
     match piece.kind:
         case Kind.TEXT | Kind.REFUSAL:
             return {"text": piece.text}
@@ -143,7 +145,7 @@ def part_of(piece: Piece) -> dict[str, Any] | None:
             given = decode_object(piece.text.encode("utf-8", "surrogatepass") or b"{}")
             if given is None or piece.kind is Kind.CUSTOM_CALL:
                 given = {"input": piece.text}
-            return {"functionCall": {"id": piece.id, "name": piece.name, "args": given}}
+            return {"functionCall": {"id": piece.id, "name": names.get(piece.name, piece.name), "args": given}}
         case Kind.AUDIO:
             return {"inlineData": {"mimeType": "audio/wav", "data": piece.text}}
         case Kind.SERVER_CALL | Kind.FOREIGN:
@@ -187,6 +189,7 @@ class GeminiRenderer:
 
     def __init__(self, head: ReplyHead) -> None:
         self._head = head
+        self._names = known(head.request)
         self._base: dict[str, Any] = _frame("", "", 0, head)
         self._open: dict[int, Piece] = {}
         self._cited: dict[int, list[Piece]] = {}
@@ -246,7 +249,7 @@ class GeminiRenderer:
             self._cited.setdefault(piece.choice, []).append(piece)
         if piece.kind in _STREAMED:
             return self._sealed(piece)
-        part = part_of(piece)
+        part = part_of(piece, self._names)
         if part is None:
             return b""
         waiting = self._waiting.pop(piece.choice, "") if piece.kind in _CALLS else ""
@@ -260,7 +263,7 @@ class GeminiRenderer:
         if piece.seal.dialect == NAME and piece.seal.kind == "call":
             self._waiting[piece.choice] = signature_for(piece.seal)
             return b""
-        part = part_of(Piece(piece.kind, seal=piece.seal))
+        part = part_of(Piece(piece.kind, seal=piece.seal), self._names)
         return self._say(piece.choice, part) if part is not None else b""
 
     def _close(self) -> bytes:

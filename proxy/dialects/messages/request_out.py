@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Final
@@ -28,11 +27,11 @@ from proxy.dialects.messages.models import ways_of
 from proxy.dialects.messages.schemas import compiled
 from proxy.dialects.messages.thinking import say_think, settle
 from proxy.dialects.messages.tools import marked, say_choice, say_parallel, say_search, tools_out
+from proxy.dialects.names import plain
 from proxy.dialects.request import Format, Loss, Param, Request, Role, Say, Turn, Unsayable, say_params
 
 NAME: Final = DialectName.MESSAGES
 _PICTURES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
-_NO_ID: Final = re.compile(r"[^a-zA-Z0-9_-]")  # what the ids of calls may not hold
 
 
 def write_request(request: Request, target: Target) -> tuple[dict[str, Any], list[Loss]]:
@@ -237,12 +236,12 @@ def _call(block: ToolCall, where: str, losses: list[Loss]) -> dict[str, Any]:
     if given is None:
         losses.append(Loss(f"{where}.arguments", "they are not a JSON object", content=True))
     more = block.seal.data if block.seal is not None and block.seal.dialect == NAME else {}
-    return {"type": "tool_use", "id": _NO_ID.sub("_", block.id), "name": block.name, "input": given or {}, **more}
+    return {"type": "tool_use", "id": plain(block.id), "name": plain(block.name), "input": given or {}, **more}
 
 
 def _result(block: ToolResult, target: Target, where: str, losses: list[Loss]) -> dict[str, Any]:
     entries = [e for n, b in enumerate(block.content) for e in _entry(b, target, f"{where}.content[{n}]", losses)]
-    entry: dict[str, Any] = {"type": "tool_result", "tool_use_id": _NO_ID.sub("_", block.call_id)}
+    entry: dict[str, Any] = {"type": "tool_result", "tool_use_id": plain(block.call_id)}
     if entries:
         entry["content"] = _plain(entries)
     if block.error:

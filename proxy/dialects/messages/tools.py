@@ -12,6 +12,7 @@ from proxy.dialects import read
 from proxy.dialects.base import DialectName
 from proxy.dialects.blocks import Cache
 from proxy.dialects.messages.schemas import compiled, rooted
+from proxy.dialects.names import plain
 from proxy.dialects.request import Choice, Loss, Request, ServerTool, Tool, Unsayable
 
 NAME: Final = DialectName.MESSAGES
@@ -50,7 +51,7 @@ def _function(tool: Tool, at: str, home: str, losses: list[Loss]) -> dict[str, A
         schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
         if tool.grammar is not None:
             losses.append(Loss(f"{at}.format", "tools take JSON alone"))
-    entry: dict[str, Any] = {"name": tool.name, "input_schema": schema}
+    entry: dict[str, Any] = {"name": plain(tool.name), "input_schema": schema}
     if tool.description:
         entry["description"] = tool.description
     if tool.strict is not None:
@@ -114,11 +115,11 @@ def say_choice(value: Choice, body: dict[str, Any]) -> None:
     mode = {"required": "any"}.get(value.mode, value.mode)
     kept = body.get("tool_choice") or {}
     if value.names and value.mode != "tool":
-        allowed = set(value.names)
+        allowed = {plain(name) for name in value.names}
         body["tools"] = [tool for tool in body.get("tools", []) if tool.get("name") in allowed]
     if mode == "none":
         kept = {}  # nothing is said of calls that may not be
-    body["tool_choice"] = {**kept, "type": mode, **({"name": value.names[0]} if mode == "tool" else {})}
+    body["tool_choice"] = {**kept, "type": mode, **({"name": plain(value.names[0])} if mode == "tool" else {})}
 
 
 def say_parallel(value: Any, body: dict[str, Any]) -> None:
