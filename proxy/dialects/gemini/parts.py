@@ -16,12 +16,13 @@ NAME: Final = DialectName.GEMINI
 # Two strings that stand for a signature where there is none (Gemini API, "Thought signatures").
 STAND_IN: Final = "skip_thought_signature_validator"
 _STAND_INS: Final = frozenset({STAND_IN, "context_engineering_is_the_way_to_go"})
+_SNAKE: Final = re.compile(r"_([a-z0-9])")
 _FILES: Final = "https://generativelanguage.googleapis.com/"
 
 
 def camel(value: Mapping[str, Any]) -> dict[str, Any]:
     """The object with its own field names in lowerCamelCase."""
-    return {re.sub(r"_([a-z0-9])", lambda m: m[1].upper(), key): item for key, item in value.items()}
+    return {_SNAKE.sub(lambda m: m[1].upper(), key) if "_" in key else key: item for key, item in value.items()}
 
 
 def signature_of(part: Mapping[str, Any], kind: str, origin: str | None = None) -> Opaque | None:
