@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
+from proxy.dialects import aws_events
 from proxy.dialects.base import DialectName, ReplyHead, dialect
 from proxy.dialects.blocks import Cite, Count, Finish, Opaque
 from proxy.dialects.calls import Calls
@@ -198,6 +199,16 @@ def test_one_event_in_many_pieces_is_searched_once() -> None:
         data = frame(b"x" * 16 * n)
         splitter = EventSplitter()
         return Machine(splitter, splitter.feed, [data[at : at + 16] for at in range(0, len(data), 16)])
+
+    must_be_linear(prepared)
+
+
+def test_one_frame_in_many_pieces_is_looked_at_once() -> None:
+    def prepared(n: int) -> Machine:
+        data = aws_events.frame(b"x" * 16 * n, {":event-type": "contentBlockDelta"})
+        splitter = aws_events.FrameSplitter()
+        pieces = [data[at : at + 16] for at in range(0, len(data), 16)]
+        return Machine(splitter, lambda piece: list(splitter.feed(piece)), pieces)
 
     must_be_linear(prepared)
 
