@@ -326,7 +326,7 @@ class _Stream:
             self._trouble = UpstreamError(kind, Phase.SENT, f"it sent {exc}")
             return b""
         self._over = not data
-        return b"".join(self._render(event) for event in events)
+        return b"".join([self._render(event) for event in events])
 
     async def _next(self) -> bytes:
         """The next bytes. Behind its terminator the provider may say more, but need not even hang up."""

@@ -100,7 +100,7 @@ class CohereRenderer:
     def __init__(self, head: ReplyHead) -> None:
         self._head = head
         self._open: dict[int, tuple[int, Kind]] = {}
-        self._custom: dict[int, str] = {}
+        self._custom: dict[int, list[str]] = {}
         self._blocks = 0
         self._cites = 0
         self._count: Count | None = None
@@ -159,7 +159,7 @@ class CohereRenderer:
             return b""
         at, kind = found
         if kind is Kind.CUSTOM_CALL:
-            self._custom[event.index] = self._custom.get(event.index, "") + event.text
+            self._custom.setdefault(event.index, []).append(event.text)
             return b""
         if kind is Kind.TOOL_CALL:
             return _said("tool-call-delta", at, {"tool_calls": {"function": {"arguments": event.text}}})
@@ -169,10 +169,10 @@ class CohereRenderer:
 
     def _end(self, index: int) -> bytes:
         at, kind = self._open.pop(index, (0, Kind.FOREIGN))
-        text = self._custom.pop(index, None)
+        texts = self._custom.pop(index, None)
         out = b""
-        if text is not None:
-            given = encode({"input": text}).decode()
+        if texts is not None:
+            given = encode({"input": "".join(texts)}).decode()
             out = _said("tool-call-delta", at, {"tool_calls": {"function": {"arguments": given}}})
         if kind in _CALLS:
             return out + _said("tool-call-end", at)

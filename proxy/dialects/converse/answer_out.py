@@ -119,7 +119,7 @@ class ConverseRenderer:
 
     def __init__(self, _head: ReplyHead) -> None:
         self._open: dict[int, tuple[int, Kind]] = {}
-        self._custom: dict[int, str] = {}
+        self._custom: dict[int, list[str]] = {}
         self._blocks = 0
         self._count: Count | None = None
         self._finish: Finished | None = None
@@ -170,7 +170,7 @@ class ConverseRenderer:
             return b""
         at, kind = found
         if kind is Kind.CUSTOM_CALL:
-            self._custom[event.index] = self._custom.get(event.index, "") + event.text
+            self._custom.setdefault(event.index, []).append(event.text)
             return b""
         if kind in _TEXTS:
             delta: dict[str, Any] = {"text": event.text}
@@ -187,9 +187,9 @@ class ConverseRenderer:
         at, kind = found
         if isinstance(event, BlockEnd):
             del self._open[event.index]
-            text = self._custom.pop(event.index, None)
-            given = {"toolUse": {"input": encode({"input": text}).decode()}}
-            out = b"" if text is None else _said("contentBlockDelta", {"contentBlockIndex": at, "delta": given})
+            texts = self._custom.pop(event.index, None)
+            given = {"toolUse": {"input": encode({"input": "".join(texts or ())}).decode()}}
+            out = b"" if texts is None else _said("contentBlockDelta", {"contentBlockIndex": at, "delta": given})
             return out + _said("contentBlockStop", {"contentBlockIndex": at})
         if isinstance(event, BlockCite):
             return _said("contentBlockDelta", {"contentBlockIndex": at, "delta": {"citation": cite_out(event.cite)}})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from proxy.dialects import read, seals
@@ -23,12 +23,13 @@ RESOLUTIONS: Final = {
     "original": "MEDIA_RESOLUTION_ULTRA_HIGH",
 }
 _MEDIA: Final = frozenset({"inlineData", "fileData", "thoughtSignature"})
+_SNAKE: Final = re.compile(r"_([a-z0-9])")
 _FILES: Final = "https://generativelanguage.googleapis.com/"
 
 
 def camel(value: Mapping[str, Any]) -> dict[str, Any]:
     """The object with its own field names in lowerCamelCase."""
-    return {re.sub(r"_([a-z0-9])", lambda m: m[1].upper(), key): item for key, item in value.items()}
+    return {_SNAKE.sub(lambda m: m[1].upper(), key) if "_" in key else key: item for key, item in value.items()}
 
 
 def signature_of(part: Mapping[str, Any], kind: str, origin: str | None = None) -> Opaque | None:
@@ -122,6 +123,32 @@ def response_text(response: Any) -> tuple[str, bool]:
         if key == "error":
             return value if isinstance(value, str) else encode(value).decode(), True
     return encode(response if response is not None else {}).decode(), False
+
+
+def in_bytes(text: str, places: Iterable[int]) -> dict[int, int]:
+    """Where each of these places of a text is in its UTF-8."""
+    found: dict[int, int] = {}
+    at = size = 0
+    for place in sorted(set(places)):
+        end = max(at, place)
+        size += len(text[at:end].encode("utf-8", "surrogatepass"))
+        at = end
+        found[place] = size
+    return found
+
+
+def in_text(data: bytes, places: Iterable[int]) -> dict[int, int]:
+    """Where each of these places of UTF-8 is in the text; one within a character is before it."""
+    found: dict[int, int] = {}
+    at = size = 0
+    for place in sorted(set(places)):
+        end = min(place, len(data))
+        while at < end < len(data) and data[end] & 0xC0 == 0x80:
+            end -= 1
+        size += len(data[at:end].decode("utf-8", "surrogatepass"))
+        at = max(at, end)
+        found[place] = size
+    return found
 
 
 def content_parts(content: object) -> Iterator[dict[str, Any]]:

@@ -85,6 +85,7 @@ class OllamaRenderer:
         self._head = head
         self._base = _frame("", 0, head)
         self._open: dict[int, Piece] = {}
+        self._texts: dict[int, list[str]] = {}  # of what goes out whole
         self._count: Count | None = None
         self._finish: Finished | None = None
 
@@ -102,6 +103,7 @@ class OllamaRenderer:
                 self._open[event.index] = Piece(event.kind, event.id, event.name)
             case BlockEnd() if event.index in self._open:
                 piece = self._open.pop(event.index)
+                piece.text = "".join(self._texts.pop(event.index, ()))
                 return self._say({"tool_calls": [call_of(piece)]}) if piece.kind in _CALLS else b""
             case BlockLogprobs() if event.index in self._open:
                 return self._say({}, logprobs=list(event.tokens))
@@ -123,7 +125,7 @@ class OllamaRenderer:
             return self._say({"content": event.text})
         if piece.kind in _THOUGHTS:
             return self._say({"thinking": event.text})
-        piece.text += event.text
+        self._texts.setdefault(event.index, []).append(event.text)
         return b""
 
     def _say(self, message: dict[str, Any], **fields: Any) -> bytes:
