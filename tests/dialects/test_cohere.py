@@ -18,16 +18,9 @@ from proxy.dialects.base import DialectName, ReplyHead, Target, Unreadable, dial
 from proxy.dialects.blocks import Count, Finish
 from proxy.dialects.events import Broken, Failed, Laws, fold, unfold
 from proxy.dialects.request import BadRequest, Loss, Request
+from tests.support.recorded import FOLDERS
 
 COHERE = dialect(DialectName.COHERE)
-FOLDERS = {
-    DialectName.CHAT: "openai.chat",
-    DialectName.MESSAGES: "anthropic.messages",
-    DialectName.RESPONSES: "openai.responses",
-    DialectName.GEMINI: "gemini.generate",
-    DialectName.CONVERSE: "bedrock.converse",
-    DialectName.COHERE: "cohere.chat",
-}
 WORDS = {"tool_choice": {"REQUIRED", "NONE"}, "detail": {"auto", "low", "high"}}
 PIXEL = "data:image/png;base64,aGk="
 

@@ -12,16 +12,9 @@ from proxy.dialects.base import DialectName, Target, Unreadable, dialect
 from proxy.dialects.blocks import Count, Finish, Image, ToolResult
 from proxy.dialects.events import Failed, Kind, Laws, fold
 from proxy.dialects.request import BadRequest, Loss
+from tests.support.recorded import FOLDERS
 
 OLLAMA = dialect(DialectName.OLLAMA)
-FOLDERS = {
-    DialectName.CHAT: "openai.chat",
-    DialectName.MESSAGES: "anthropic.messages",
-    DialectName.RESPONSES: "openai.responses",
-    DialectName.GEMINI: "gemini.generate",
-    DialectName.CONVERSE: "bedrock.converse",
-    DialectName.COHERE: "cohere.chat",
-}
 # What the server's own types have (ollama, api/types.go; docs, openapi.yaml).
 FIELDS = {
     "": {
