@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -24,6 +24,14 @@ class Opaque(msgspec.Struct, frozen=True):
     kind: str
     data: Any
     origin: str | None = None
+
+
+_SPELT: Final = {"image/jpg": "image/jpeg"}
+# How base64 of the commonest files begins (their magic numbers).
+_STARTS: Final = {
+    "iVBORw0KGgo": "image/png", "/9j/": "image/jpeg", "R0lGOD": "image/gif", "UklGR": "image/webp",
+    "JVBERi": "application/pdf",
+}  # fmt: skip
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -44,6 +52,14 @@ class Source(msgspec.Struct, frozen=True):
             return b64decode(self.data, validate=True).decode()
         except ValueError:
             return None
+
+    @property
+    def kind(self) -> str | None:
+        """The media type in its usual spelling; where none is given, what the data begin with."""
+        given = _SPELT.get(self.media_type or "", self.media_type)
+        if given or self.data is None:
+            return given
+        return next((kind for start, kind in _STARTS.items() if self.data.startswith(start)), None)
 
 
 class Cache(msgspec.Struct, frozen=True):
@@ -86,13 +102,14 @@ class Image(msgspec.Struct, frozen=True, tag=True):
 
 
 class Document(msgspec.Struct, frozen=True, tag=True):
-    """A file to be read, such as a PDF. `cited`: the answer shall cite it."""
+    """A file to be read, such as a PDF. `cited`: the answer shall cite it; `raw` where its own dialect says more."""
 
     source: Source
     name: str | None = None
     context: str | None = None
     cited: bool = False
     cache: Cache | None = None
+    raw: Opaque | None = None
 
 
 class Audio(msgspec.Struct, frozen=True, tag=True):

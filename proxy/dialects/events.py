@@ -89,12 +89,15 @@ class Counted(msgspec.Struct, frozen=True, tag=True):
 
 
 class Finished(msgspec.Struct, frozen=True, tag=True):
-    """Why one choice ended. `raw` is the provider's own word, `sequence` the stop sequence that was met."""
+    """Why one choice ended. `raw` is the provider's own word, `sequence` the stop sequence that was met, `note` what
+    the provider says of it to people, `details` its own object about it."""
 
     reason: Finish
     raw: str = ""
     sequence: str | None = None
     choice: int = 0
+    note: str = ""
+    details: Opaque | None = None
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):

@@ -29,13 +29,17 @@ from proxy.dialects.json import decode, encode
 _FILTERED: Final = frozenset(
     {
         "SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT",
-        "IMAGE_RECITATION", "MODEL_ARMOR",
+        "IMAGE_RECITATION", "MODEL_ARMOR", "ESCALATION", "PUP_LIMITED_DISABLED",
     }
 )  # fmt: skip
 # The model's fault, with nothing said: no answer, and another connection may do better.
 _FAILED: Final = frozenset(
-    {"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "NO_IMAGE"}
-)
+    {
+        "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "NO_IMAGE",
+        "MISSING_THOUGHT_SIGNATURE",
+    }
+)  # fmt: skip
+_LENGTHS: Final = frozenset({"MAX_TOKENS", "CONTINUATION"})
 
 
 def count_of(usage: object) -> Count | None:
@@ -127,10 +131,12 @@ class GeminiParser:
         count = count_of(said.get("usageMetadata"))
         if count is not None:
             out.append(Counted(count))
-        blocked = read.text(camel(read.table(said.get("promptFeedback"))).get("blockReason"))
+        feedback = camel(read.table(said.get("promptFeedback")))
+        blocked = read.text(feedback.get("blockReason"))
         if blocked and not said.get("candidates"):
             self._seen.add(0)
-            self._finished.setdefault(0, Finished(Finish.CONTENT_FILTER, blocked))
+            note = read.text(feedback.get("blockReasonMessage"))
+            self._finished.setdefault(0, Finished(Finish.CONTENT_FILTER, blocked, note=note))
         for candidate in read.rows(said.get("candidates")):
             self._candidate(camel(candidate), out)
             if self._over:
@@ -149,8 +155,9 @@ class GeminiParser:
         ground = camel(read.table(candidate.get("groundingMetadata")))
         for part in read.rows(read.table(candidate.get("content")).get("parts")):
             self._part(at, camel(part), out)
-        if ground and self._flow.opened(at) is Kind.TEXT:
+        if self._flow.opened(at) is Kind.TEXT:
             self._ground(at, ground, out)
+            self._quotes(at, camel(read.table(candidate.get("citationMetadata"))), out)
         tokens = _tokens(camel(read.table(candidate.get("logprobsResult"))))
         index = self._flow.index(at)
         if tokens and index is not None and self._flow.opened(at) is Kind.TEXT:
@@ -167,13 +174,14 @@ class GeminiParser:
         known = Finish.OTHER
         if reason == "STOP":
             known = Finish.TOOL_CALLS if at in self._called else Finish.STOP
-        elif reason == "MAX_TOKENS":
+        elif reason in _LENGTHS:
             known = Finish.LENGTH
         elif reason in _FILTERED:
             known = Finish.CONTENT_FILTER
         self._settle(at, out)
         out += self._flow.close(at)
-        self._finished[at] = Finished(known, reason, choice=at)
+        note = message if known in (Finish.CONTENT_FILTER, Finish.OTHER) else ""
+        self._finished[at] = Finished(known, reason, choice=at, note=note)
 
     def _part(self, at: int, part: Mapping[str, Any], out: list[Event]) -> None:
         text = part.get("text")
@@ -196,7 +204,7 @@ class GeminiParser:
         seal = signature_of(part, "thought" if thought else "part", self._origin)
         if text or thought:
             self._settle(at, out)
-        if text:
+        if text and not thought:
             self._spoke.add(at)
         out += self._flow.text(at, Kind.REASONING if thought else Kind.TEXT, text)
         if seal is not None and thought:
@@ -240,6 +248,8 @@ class GeminiParser:
 
     def _ground(self, at: int, ground: dict[str, Any], out: list[Event]) -> None:
         """Sources of the open text. Positions count bytes of it in UTF-8."""
+        if not ground:
+            return
         data = self._flow.said(at).encode("utf-8", "surrogatepass")
         chunks = read.rows(ground.get("groundingChunks"))
         for support in read.rows(ground.get("groundingSupports")):
@@ -249,9 +259,30 @@ class GeminiParser:
             for number in given.get("groundingChunkIndices") or ():
                 if isinstance(number, int) and 0 <= number < len(chunks):
                     source = _source(chunks[number])
-                    first, last = (len(data[:at_byte].decode("utf-8", "ignore")) for at_byte in (start, end))
+                    first, last = (_letters(data, at_byte) for at_byte in (start, end))
                     cite = Cite(source[0], source[1], read.text(segment.get("text")), first, last)
                     out += self._flow.cite(at, cite)
+
+    def _quotes(self, at: int, quoted: dict[str, Any], out: list[Event]) -> None:
+        """Where the open text repeats something. Positions count bytes here too."""
+        rows = read.rows(quoted.get("citations") or quoted.get("citationSources"))
+        if not rows:
+            return
+        data = self._flow.said(at).encode("utf-8", "surrogatepass")
+        for row in rows:
+            given = camel(row)
+            start, end = read.number(given.get("startIndex")), read.number(given.get("endIndex"))
+            quote = data[start:end].decode("utf-8", "ignore")
+            cite = Cite(
+                read.text(given.get("uri")), read.text(given.get("title")), quote, _letters(data, start),
+                _letters(data, end), Opaque(NAME, "citation", dict(given), self._origin),
+            )  # fmt: skip
+            out += self._flow.cite(at, cite)
+
+
+def _letters(data: bytes, at: int) -> int:
+    """How many characters that many bytes are."""
+    return len(data[:at].decode("utf-8", "ignore"))
 
 
 def _source(chunk: Mapping[str, Any]) -> tuple[str, str]:

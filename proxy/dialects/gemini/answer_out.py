@@ -86,11 +86,14 @@ def _frame(ident: str, model: str, created: int, head: ReplyHead) -> dict[str, A
 
 
 def _candidate(at: int, parts: list[dict[str, Any]], finish: Finished | None) -> dict[str, Any]:
-    return {
+    candidate: dict[str, Any] = {
         "content": {"role": "model", "parts": parts},
         "finishReason": _FINISH_WORDS[finish.reason] if finish else "STOP",
         "index": at,
     }
+    if finish is not None and finish.note:
+        candidate["finishMessage"] = finish.note
+    return candidate
 
 
 def _parts(pieces: Iterable[Piece]) -> list[dict[str, Any]]:
@@ -144,17 +147,22 @@ def _grounding(pieces: list[Piece]) -> dict[str, Any]:
     """The sources of all texts; positions count bytes in UTF-8."""
     places: dict[tuple[str, str], int] = {}
     supports: list[dict[str, Any]] = []
+    quotes: list[dict[str, Any]] = []
     for piece in pieces:
         for cite in piece.cites:
+            if cite.raw is not None and (cite.raw.dialect, cite.raw.kind) == (NAME, "citation"):
+                quotes.append(dict(cite.raw.data))
+                continue
             number = places.setdefault((cite.url, cite.title), len(places))
             span = (len(piece.text[: n or 0].encode("utf-8", "surrogatepass")) for n in (cite.start, cite.end))
             start, end = span
             segment = {"startIndex": start, "endIndex": end, "text": cite.quote}
             supports.append({"segment": segment, "groundingChunkIndices": [number]})
+    quoted = {"citationMetadata": {"citations": quotes}} if quotes else {}
     if not supports:
-        return {}
+        return quoted
     chunks = [{"web": {"uri": url, "title": title}} for url, title in places]
-    return {"groundingMetadata": {"groundingChunks": chunks, "groundingSupports": supports}}
+    return {"groundingMetadata": {"groundingChunks": chunks, "groundingSupports": supports}, **quoted}
 
 
 def _logprobs(tokens: list[Any]) -> dict[str, Any]:

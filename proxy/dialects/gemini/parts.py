@@ -1,4 +1,4 @@
-"""What questions and answers of generateContent have in common: field names, media, signatures, schemas."""
+"""What questions and answers of generateContent have in common: field names, media, signatures."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ NAME: Final = DialectName.GEMINI
 STAND_IN: Final = "skip_thought_signature_validator"
 _STAND_INS: Final = frozenset({STAND_IN, "context_engineering_is_the_way_to_go"})
 _PLAIN: Final = str.maketrans("-_", "+/")  # Google takes both alphabets of base64, and its SDK sends the other
+RESOLUTIONS: Final = {
+    "low": "MEDIA_RESOLUTION_LOW",
+    "auto": "MEDIA_RESOLUTION_MEDIUM",
+    "high": "MEDIA_RESOLUTION_HIGH",
+    "original": "MEDIA_RESOLUTION_ULTRA_HIGH",
+}
+_MEDIA: Final = frozenset({"inlineData", "fileData", "thoughtSignature"})
 _FILES: Final = "https://generativelanguage.googleapis.com/"
 
 
@@ -64,19 +71,22 @@ def media_of(part: Mapping[str, Any]) -> Block | None:
         return None
     family = kind.partition("/")[0]
     if family == "image":
-        return Image(source)
+        level = camel(read.table(part.get("mediaResolution"))).get("level")
+        return Image(source, next((word for word, name in RESOLUTIONS.items() if name == level), None))
     if family == "audio" and source.data is not None:
         return Audio(source)
     if family in ("video", "audio"):
         return Foreign(Opaque(NAME, family, dict(part)), content=True)
-    return Document(source, name)
+    more = part.keys() - _MEDIA
+    return Document(source, name, raw=Opaque(NAME, "part", dict(part)) if more else None)
 
 
 def media_for(block: Image | Document | Audio) -> dict[str, Any] | None:
     """The part that says it; None where there is no way."""
     source = block.source
-    default = {Image: "image/png", Document: "application/pdf", Audio: "audio/wav"}[type(block)]
-    kind = source.media_type or (_guessed(source.url or source.file_id or "") or default)
+    kind = _kind(block)
+    if isinstance(block, Document) and block.raw is not None and block.raw.dialect == NAME:
+        return dict(block.raw.data)
     if source.words is not None and isinstance(block, Document):
         return {"text": source.words}
     if source.data is not None:
@@ -85,6 +95,18 @@ def media_for(block: Image | Document | Audio) -> dict[str, Any] | None:
     if not uri or (source.file_id and not source.file_id.startswith(("https://", "gs://"))):
         return None
     return {"fileData": {"mimeType": kind, "fileUri": uri}}
+
+
+_DEFAULTS: Final = {Image: "image/png", Document: "application/pdf", Audio: "audio/wav"}
+_SOUNDS: Final = {"mp3": "audio/mpeg", "pcm16": "audio/pcm"}
+
+
+def _kind(block: Image | Document | Audio) -> str:
+    source = block.source
+    if isinstance(block, Audio):
+        form = block.format or "wav"
+        return source.media_type or _SOUNDS.get(form, f"audio/{form}")
+    return source.kind or _guessed(source.url or source.file_id or "") or _DEFAULTS[type(block)]
 
 
 def _guessed(url: str) -> str | None:
@@ -102,84 +124,6 @@ def response_text(response: Any) -> tuple[str, bool]:
         if key == "error":
             return value if isinstance(value, str) else encode(value).decode(), True
     return encode(response if response is not None else {}).decode(), False
-
-
-_KEPT: Final = frozenset(
-    {
-        "$id", "$ref", "$anchor", "type", "format", "title", "description", "enum", "minItems", "maxItems", "minimum",
-        "maximum", "required", "propertyOrdering", "minLength", "maxLength", "pattern", "nullable", "default",
-        "minProperties", "maxProperties",
-    }
-)  # fmt: skip
-_NAMED: Final = frozenset({"properties", "$defs", "definitions"})
-_NESTED: Final = {
-    name: name for name in ("properties", "$defs", "items", "additionalProperties", "anyOf", "prefixItems")
-} | {
-    "definitions": "$defs",
-    "oneOf": "anyOf",
-}
-_META: Final = frozenset({"$schema", "$comment"})  # says nothing about the value
-
-
-def mended(schema: Any, lost: set[str]) -> Any:
-    """A JSON schema without what Gemini refuses; what had to go is put into `lost`.
-
-    `const` is an enum of one, `oneOf` is read as `anyOf`, `definitions` are `$defs`; a single `allOf` is what it holds.
-    """
-    if not isinstance(schema, dict):
-        return schema
-    out: dict[str, Any] = {}
-    for key, value in schema.items():
-        if key == "const":
-            out["enum"] = [value]
-        elif key == "$ref" and isinstance(value, str):
-            out[key] = value.replace("#/definitions/", "#/$defs/")
-        elif key in _KEPT:
-            out[key] = value
-        elif key == "allOf" and isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
-            out |= mended(value[0], lost)
-        elif key in _NESTED:
-            out[_NESTED[key]] = _inner(value, lost, named=key in _NAMED)
-        elif key not in _META:
-            lost.add(str(key))
-    return out
-
-
-def _inner(value: Any, lost: set[str], *, named: bool) -> Any:
-    """Schemas within a schema: by name, in a list, or one."""
-    if named and isinstance(value, dict):
-        return {name: mended(item, lost) for name, item in value.items()}
-    if isinstance(value, list):
-        return [mended(item, lost) for item in value]
-    return mended(value, lost)
-
-
-def json_schema(schema: Any) -> Any:
-    """A schema in Google's OpenAPI form as JSON schema: types in lower case, `nullable` as a second type."""
-    if isinstance(schema, list):
-        return [json_schema(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    out = {
-        "$defs" if key == "defs" else key: _json_value(key, value)
-        for key, value in camel(schema).items()
-        if key != "nullable"
-    }
-    if schema.get("nullable") is True and isinstance(out.get("type"), str):
-        out["type"] = [out["type"], "null"]
-    return out
-
-
-def _json_value(key: str, value: Any) -> Any:
-    if key == "type" and isinstance(value, str):
-        return value.lower()
-    if key in ("properties", "defs", "$defs") and isinstance(value, dict):
-        return {name: json_schema(item) for name, item in value.items()}
-    if key in ("items", "anyOf", "additionalProperties"):
-        return json_schema(value)
-    if key in ("minItems", "maxItems", "minLength", "maxLength") and isinstance(value, str) and value.isdigit():
-        return int(value)  # int64 is a string in ProtoJSON
-    return value
 
 
 def content_parts(content: object) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from proxy.dialects import read
 from proxy.dialects.blocks import Block, Foreign, Opaque, Reasoning, ServerCall, Text, ToolCall, ToolResult
-from proxy.dialects.gemini.parts import NAME, camel, content_parts, json_schema, media_of, response_text, signature_of
+from proxy.dialects.gemini.parts import NAME, camel, content_parts, media_of, response_text, signature_of
+from proxy.dialects.gemini.schemas import json_schema
 from proxy.dialects.json import encode
 from proxy.dialects.request import (
     BadRequest,
@@ -36,6 +37,7 @@ SAME: Final = {
     "logprobs": Param.TOP_LOGPROBS,
 }
 BUILT_IN: Final = {"googleSearch": "web_search", "codeExecution": "code_execution", "urlContext": "web_fetch"}
+_ALSO: Final = {"googleSearchRetrieval": "web_search", "enterpriseWebSearch": "web_search"}
 EFFORTS: Final = {"MINIMAL": "minimal", "LOW": "low", "MEDIUM": "medium", "HIGH": "high", "XHIGH": "xhigh"}
 _MODES: Final = {"AUTO": "auto", "NONE": "none", "ANY": "required", "VALIDATED": "auto"}
 _STRUCTURE: Final = frozenset({"model", "contents", "systemInstruction", "tools", "toolConfig", "generationConfig"})
@@ -60,7 +62,7 @@ def read_request(body: Mapping[str, Any]) -> Request:
     _read_tool_config(camel(read.table(said.get("toolConfig"))), request)
     tier = request.extras.pop("serviceTier", None)
     if tier is not None:
-        request.params[Param.SERVICE_TIER] = "default" if tier == "standard" else tier
+        request.params[Param.SERVICE_TIER] = {"standard": "default", "unspecified": "auto"}.get(str(tier), tier)
         request.names[Param.SERVICE_TIER] = "serviceTier"
     return request
 
@@ -88,6 +90,9 @@ def _blocks(part: Mapping[str, Any], where: str, calls: dict[str, list[str]]) ->
         yield from _text(part)
     elif (media := media_of(part)) is not None:
         yield media
+        seal = None if isinstance(media, Foreign) else signature_of(part, "part")
+        if seal is not None:
+            yield Reasoning(seal=seal)
     elif isinstance(part.get("toolCall"), dict) or isinstance(part.get("executableCode"), dict):
         yield server_call(part)
     elif part:
@@ -149,7 +154,7 @@ def _tools(value: object) -> Iterator[Tool | ServerTool]:
                 yield from (_tool(camel(row), f"tools[{n}]") for row in read.rows(given))
             elif given is not None:
                 options = dict(given) if isinstance(given, dict) else {}
-                yield ServerTool(BUILT_IN.get(key, key), Opaque(NAME, key, {key: given}), options)
+                yield ServerTool(BUILT_IN.get(key) or _ALSO.get(key, key), Opaque(NAME, key, {key: given}), options)
 
 
 def _tool(declared: Mapping[str, Any], where: str) -> Tool:
@@ -183,10 +188,14 @@ def _read_config(config: dict[str, Any], request: Request) -> None:
 
 
 def _read_format(config: Mapping[str, Any], request: Request) -> None:
+    kind = config.get("responseMimeType")
+    if kind == "text/x.enum":  # one of the values, without quotes
+        places = ("responseMimeType", "responseSchema", "responseJsonSchema")
+        request.extras |= {f"generationConfig.{name}": config[name] for name in places if name in config}
+        return
     schema = config.get("responseJsonSchema")
     if schema is None:
         schema = json_schema(config.get("responseSchema"))
-    kind = config.get("responseMimeType")
     if schema is not None or kind == "application/json":
         request.params[Param.FORMAT] = Format(schema, strict=True if schema is not None else None)
         request.names[Param.FORMAT] = "generationConfig.responseJsonSchema"
@@ -199,6 +208,8 @@ def _read_thinking(spec: Mapping[str, Any], request: Request) -> None:
     budget = spec.get("thinkingBudget")
     shown = spec.get("includeThoughts")
     effort = EFFORTS.get(read.text(spec.get("thinkingLevel")).upper())
+    for name in set(spec) - {"thinkingBudget", "includeThoughts", "thinkingLevel"}:
+        request.extras[f"generationConfig.thinkingConfig.{name}"] = spec[name]
     enabled = False if budget == 0 else True if budget == -1 else None
     summary = {True: "auto", False: "omitted"}.get(shown) if isinstance(shown, bool) else None
     request.params[Param.REASONING] = Think(effort, read.number(budget) or None, enabled, summary)
@@ -207,6 +218,8 @@ def _read_thinking(spec: Mapping[str, Any], request: Request) -> None:
 
 def _read_tool_config(config: dict[str, Any], request: Request) -> None:
     spec = camel(read.table(config.pop("functionCallingConfig", None)))
+    for name in set(spec) - {"mode", "allowedFunctionNames"}:
+        request.extras[f"toolConfig.functionCallingConfig.{name}"] = spec[name]
     names = tuple(name for name in spec.get("allowedFunctionNames") or () if isinstance(name, str))
     mode = _MODES.get(read.text(spec.get("mode")).upper())
     if mode == "required" and len(names) == 1:

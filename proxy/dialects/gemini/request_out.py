@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from proxy.dialects import seals
@@ -21,8 +21,12 @@ from proxy.dialects.blocks import (
     ToolCall,
     ToolResult,
 )
-from proxy.dialects.gemini.parts import NAME, STAND_IN, media_for, mended, signature_for
-from proxy.dialects.gemini.request_in import BUILT_IN, EFFORTS, SAME
+from proxy.dialects.gemini.models import ways_of
+from proxy.dialects.gemini.parts import NAME, RESOLUTIONS, STAND_IN, media_for, signature_for
+from proxy.dialects.gemini.request_in import SAME
+from proxy.dialects.gemini.schemas import mended
+from proxy.dialects.gemini.thinking import say_think
+from proxy.dialects.gemini.tools import tools_out
 from proxy.dialects.json import decode_object
 from proxy.dialects.request import (
     Choice,
@@ -32,15 +36,13 @@ from proxy.dialects.request import (
     Request,
     Role,
     Say,
-    ServerTool,
-    Think,
-    Tool,
     Turn,
     Unsayable,
     say_params,
 )
 
-_BUDGETS: Final = {"minimal": 512, "low": 1024, "medium": 8192, "high": 24_576, "xhigh": 24_576, "max": 24_576}
+_MOST_STOPS: Final = 5
+_SEALED: Final = frozenset({"text", "inlineData", "fileData"})  # what a signature of its own may stand on
 
 
 def write_request(request: Request, target: Target) -> tuple[dict[str, Any], list[Loss]]:
@@ -52,7 +54,8 @@ class _Writer:
     def __init__(self, request: Request, target: Target) -> None:
         self._request = request
         self._target = target
-        self._old = target.model.removeprefix("models/").startswith(("gemini-1", "gemini-2"))  # before thinking levels
+        self._ways = ways_of(target.model)
+        self._beside: list[dict[str, Any]] = []  # what results held, where results are texts alone
         self._losses: list[Loss] = []
         self._names = {
             block.id: block.name for turn in request.turns for block in turn.content if isinstance(block, ToolCall)
@@ -63,17 +66,26 @@ class _Writer:
         contents: list[dict[str, Any]] = []
         system: list[dict[str, Any]] = []
         for n, turn in enumerate(self._request.turns):
+            held, self._beside = self._beside, []
             parts = list(self._parts(turn, f"messages[{n}].content"))
             if turn.name:
                 self._lose(f"messages[{n}].name", "speakers have no names")
+            if parts and held and "functionResponse" not in parts[0]:  # the last result is behind us
+                contents.append({"role": "user", "parts": held})
+                held = []
+            self._beside = held + self._beside
             if turn.role in (Role.SYSTEM, Role.DEVELOPER) and not contents:
                 system += parts
             elif parts:
                 _append(contents, "model" if turn.role is Role.ASSISTANT else "user", parts)
+        if self._beside:
+            contents.append({"role": "user", "parts": self._beside})
+        if not contents and system:  # there has to be a question
+            contents, system = [{"role": "user", "parts": system}], []
         body["contents"] = contents
         if system:
             body["systemInstruction"] = {"parts": system}
-        tools = self._tools(self._request.tools)
+        tools = tools_out(self._request, self._losses)
         if tools:
             body["tools"] = tools
         self._parameters(body)
@@ -84,20 +96,33 @@ class _Writer:
 
     def _parameters(self, body: dict[str, Any]) -> None:
         config: dict[str, Any] = {}
-        said = {"config": config, "body": body, "old": self._old, "losses": self._losses}
+        own = self._request.home == NAME
+        said = {"config": config, "body": body, "ways": self._ways, "own": own, "losses": self._losses}
         losses = say_params(self._request, _WORDS, said)
-        if self._request.home == NAME:
+        if own:
             losses = [loss for loss in losses if loss.what not in self._request.extras]
             for name, value in self._request.extras.items():
-                place, _, inner = name.partition(".")
-                {"generationConfig": config, "toolConfig": body.setdefault("toolConfig", {})}.get(place, body)[
-                    inner or name
-                ] = value
+                _put_back({"generationConfig": config}, body, name, value)
         self._losses += losses
-        if not body.get("toolConfig") or not body.get("tools"):
-            body.pop("toolConfig", None)
         if config:
             body["generationConfig"] = config
+        if not own:
+            self._fit(body, config)
+
+    def _fit(self, body: dict[str, Any], config: dict[str, Any]) -> None:
+        """What cannot stand together: choosing among no functions; JSON beside functions, for older models."""
+        functions = any("functionDeclarations" in entry for entry in body.get("tools", ()))
+        chosen = body.pop("toolConfig", None)
+        if functions and chosen is not None:
+            body["toolConfig"] = chosen
+        elif chosen is not None and chosen["functionCallingConfig"]["mode"] not in ("AUTO", "NONE"):
+            self._lose(self._name(Param.TOOL_CHOICE), "there is no function to choose")
+        if functions and self._ways.old and config.pop("responseMimeType", None) is not None:
+            config.pop("responseJsonSchema", None)
+            self._lose(self._name(Param.FORMAT), "the model gives no JSON where it may call functions")
+
+    def _name(self, param: Param) -> str:
+        return self._request.names.get(param, param.value)
 
     def _parts(self, turn: Turn, where: str) -> Iterator[dict[str, Any]]:
         """Signatures go onto the part that they belong to: the call behind them, or the text before them."""
@@ -109,13 +134,15 @@ class _Writer:
             if isinstance(block, Reasoning):
                 waiting = self._thinking(block, parts, waiting, at)
                 continue
+            if isinstance(block, Text | Refusal) and not block.text:
+                continue  # an empty one is refused
             part = self._part(block, at)
             if part is None:
                 continue
             if isinstance(block, ToolCall):
                 if waiting is not None:
                     part["thoughtSignature"] = signature_for(waiting)
-                elif not called and not self._old:
+                elif not called and not self._ways.old:
                     part["thoughtSignature"] = STAND_IN  # the newer models refuse a call without any
                 called, waiting = True, None
             parts.append(part)
@@ -132,8 +159,8 @@ class _Writer:
         elif seal.kind == "call":
             return seal
         elif seal.kind == "part":
-            plain = bool(parts) and "text" in parts[-1] and "thought" not in parts[-1]
-            if not plain or "thoughtSignature" in parts[-1]:
+            open_part = bool(parts) and not parts[-1].keys().isdisjoint(_SEALED) and "thought" not in parts[-1]
+            if not open_part or "thoughtSignature" in parts[-1]:
                 parts.append({"text": ""})
             parts[-1]["thoughtSignature"] = signature_for(seal)
         else:
@@ -147,6 +174,10 @@ class _Writer:
                 part = {"text": text}
             case Image() | Document() | Audio():
                 part = media_for(block)
+                if self._request.home != NAME:
+                    self._marks(block, at)
+                elif isinstance(block, Image) and block.detail in RESOLUTIONS and part is not None:
+                    part["mediaResolution"] = {"level": RESOLUTIONS[block.detail]}
             case ToolCall():
                 part = self._call(block, at)
             case ToolResult():
@@ -162,6 +193,17 @@ class _Writer:
         elif getattr(block, "cache", None) is not None:
             self._lose(f"{at}.cache_control", "prompts are cached without marks")
         return part
+
+    def _marks(self, block: Image | Document | Audio, at: str) -> None:
+        """What stands beside media elsewhere, and not here."""
+        marks: dict[str, Any] = {}
+        if isinstance(block, Image):
+            marks = {"detail": block.detail if block.detail != "auto" else None}
+        elif isinstance(block, Document):
+            marks = {"citations": block.cited, "context": block.context, "title": block.name}
+        for name, value in marks.items():
+            if value:
+                self._lose(f"{at}.{name}", "media have no such mark")
 
     def _call(self, block: ToolCall, at: str) -> dict[str, Any]:
         given = {"input": block.arguments} if block.custom else decode_object(block.arguments.encode() or b"{}")
@@ -191,48 +233,22 @@ class _Writer:
         said: dict[str, Any] = {"name": name, "response": response}
         if not self._target.without_ids:
             said = {"id": block.call_id, **said}
-        if media:
+        if media and self._ways.old:
+            self._beside += media
+        elif media:
             said["parts"] = media
         return {"functionResponse": said}
 
-    def _tools(self, tools: Iterable[Tool | ServerTool]) -> list[dict[str, Any]]:
-        declared: list[dict[str, Any]] = []
-        entries: list[dict[str, Any]] = []
-        own = {kind: key for key, kind in BUILT_IN.items()}
-        for n, tool in enumerate(tools):
-            if isinstance(tool, Tool):
-                if not declared:
-                    entries.append({"functionDeclarations": declared})
-                declared.append(self._declared(tool, f"tools[{n}]"))
-            elif tool.raw.dialect == NAME:
-                entries.append(dict(tool.raw.data))
-            elif tool.kind in own:
-                entries.append({own[tool.kind]: {}})
-            else:
-                self._lose(f"tools[{n}]", f"there is no built-in tool {tool.kind}")
-        return entries
 
-    def _declared(self, tool: Tool, at: str) -> dict[str, Any]:
-        schema = tool.schema
-        if tool.custom:  # free text in, as an object of one string
-            schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-            if tool.grammar is not None:
-                self._lose(f"{at}.format", "tools take JSON alone")
-        lost: set[str] = set()
-        entry: dict[str, Any] = {"name": tool.name, "parametersJsonSchema": mended(schema, lost)}
-        if tool.description:
-            entry["description"] = tool.description
-        for key in sorted(lost):
-            self._lose(f"{at}.parameters {key}", "its schemas have no such word")
-        if tool.strict:
-            self._lose(f"{at}.strict", "tools have no such mark")
-        if tool.cache is not None:
-            self._lose(f"{at}.cache_control", "prompts are cached without marks")
-        if self._request.home == NAME:
-            return {**entry, **tool.extras}
-        for key in tool.extras:
-            self._lose(f"{at}.{key}", "tools have no such mark")
-        return entry
+def _put_back(places: dict[str, dict[str, Any]], body: dict[str, Any], name: str, value: Any) -> None:
+    """A field that Google alone has, where it was: its name says the way."""
+    *steps, last = name.split(".")
+    spot = places.get(steps[0]) if steps else body
+    if spot is None:
+        spot = body.setdefault(steps[0], {})
+    for step in steps[1:]:
+        spot = spot.setdefault(step, {})
+    spot[last] = value
 
 
 def _append(contents: list[dict[str, Any]], role: str, parts: list[dict[str, Any]]) -> None:
@@ -251,33 +267,25 @@ def _in_config(name: str) -> Say:
     return say
 
 
-def _say_think(value: Think, said: dict[str, Any]) -> None:
-    spec: dict[str, Any] = {}
-    off = value.enabled is False or value.effort == "none"
-    level = {word: name for name, word in EFFORTS.items()}.get("xhigh" if value.effort == "max" else value.effort or "")
-    if said["old"]:
-        if off:
-            spec["thinkingBudget"] = 0
-        elif value.budget is not None or level is not None:
-            spec["thinkingBudget"] = value.budget or _BUDGETS[str(value.effort)]
-        elif value.enabled:
-            spec["thinkingBudget"] = -1
-    elif off:
-        spec["thinkingLevel"] = "MINIMAL"
-    elif level is not None:
-        spec["thinkingLevel"] = level
-    elif value.budget is not None:
-        spec["thinkingBudget"] = value.budget
-    if not off:
-        spec["includeThoughts"] = value.summary != "omitted"
-    said["config"]["thinkingConfig"] = spec
-    if off and not said["old"]:
-        raise Unsayable("thinking cannot be turned off; the least was asked for")
+def _nothing_but(*values: Any, name: str | None = None) -> Say:
+    """These values ask for nothing that is not so anyway; others are said under this name, if there is one."""
+
+    def say(value: Any, said: dict[str, Any]) -> None:
+        if value in values:
+            return
+        if name is None:
+            raise Unsayable("there is no such parameter")
+        said["config"][name] = value
+
+    return say
 
 
 def _say_format(value: Format, said: dict[str, Any]) -> None:
     said["config"]["responseMimeType"] = "application/json"
     if value.schema is None:
+        return
+    if said["own"]:
+        said["config"]["responseJsonSchema"] = value.schema
         return
     lost: set[str] = set()
     said["config"]["responseJsonSchema"] = mended(value.schema, lost)
@@ -297,25 +305,53 @@ def _say_parallel(value: Any, _said: dict[str, Any]) -> None:
         raise Unsayable("calls may always come together")
 
 
+def _say_seed(value: Any, said: dict[str, Any]) -> None:
+    if not isinstance(value, int) or not -(2**31) <= value < 2**31:
+        raise Unsayable("a seed has 32 bits")
+    said["config"]["seed"] = value
+
+
+def _say_stop(value: Any, said: dict[str, Any]) -> None:
+    kept = value[:_MOST_STOPS] if isinstance(value, list) else value
+    if kept:
+        said["config"]["stopSequences"] = kept
+    if kept != value:
+        raise Unsayable(f"there may be {_MOST_STOPS}; the first were taken")
+
+
 def _say_modalities(value: Any, said: dict[str, Any]) -> None:
     said["config"]["responseModalities"] = [str(item).upper() for item in value] if isinstance(value, list) else []
 
 
 def _say_tier(value: Any, said: dict[str, Any]) -> None:
-    word = {"default": "standard", "standard_only": "standard", "flex": "flex", "priority": "priority"}.get(value)
+    word = {"default": "standard", "standard_only": "standard", "flex": "flex", "priority": "priority"}.get(str(value))
     if word is not None:
         said["body"]["serviceTier"] = word
     elif value != "auto":
         raise Unsayable(f"there is no service tier {value!s:.40}")
 
 
-def _say_search(_value: Any, said: dict[str, Any]) -> None:
-    said["body"].setdefault("tools", []).append({"googleSearch": {}})
+def _say_search(value: Any, said: dict[str, Any]) -> None:
+    tools = said["body"].setdefault("tools", [])
+    if any("functionDeclarations" in entry for entry in tools):
+        raise Unsayable("built-in tools do not go with functions")
+    tools.append({"googleSearch": {}})
+    if value:
+        raise Unsayable("the search takes no options")
 
 
 _WORDS: Final[Mapping[Param, str | Say]] = {
     **{param: _in_config(name) for name, param in SAME.items()},
-    Param.REASONING: _say_think,
+    Param.SEED: _say_seed,
+    Param.STOP: _say_stop,
+    Param.LOGPROBS: _nothing_but(False, name="responseLogprobs"),
+    Param.TOP_LOGPROBS: _nothing_but(0, name="logprobs"),
+    Param.PRESENCE_PENALTY: _nothing_but(0, name="presencePenalty"),
+    Param.FREQUENCY_PENALTY: _nothing_but(0, name="frequencyPenalty"),
+    Param.LOGIT_BIAS: _nothing_but({}),
+    Param.STORE: _nothing_but(False),
+    Param.VERBOSITY: _nothing_but("medium"),
+    Param.REASONING: say_think,
     Param.FORMAT: _say_format,
     Param.TOOL_CHOICE: _say_choice,
     Param.PARALLEL_TOOLS: _say_parallel,

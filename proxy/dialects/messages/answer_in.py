@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from proxy.dialects import read, sse
 from proxy.dialects.base import DialectName, Unreadable
-from proxy.dialects.blocks import Cite, Count, Finish, Opaque
+from proxy.dialects.blocks import Count, Finish, Opaque
 from proxy.dialects.events import (
     BlockCite,
     BlockDelta,
@@ -83,7 +83,7 @@ class MessagesParser:
         self._splitter = sse.EventSplitter()
         self._ledger = Ledger()
         self._kinds: dict[int, Kind] = {}
-        self._empty: set[int] = set()  # calls whose arguments have not begun
+        self._given: dict[int, str] = {}  # arguments that a call began with; what is streamed stands for them
         self._count: Count | None = None
         self._finish: Finished | None = None
         self._started = False
@@ -111,7 +111,8 @@ class MessagesParser:
         self._over = True
         if self._finish is None:
             return [Failed()]
-        return [*self._ledger.end_all(), self._finish, Done()]
+        open_calls = [event for at in list(self._given) for event in self.stop(at)]
+        return [*open_calls, *self._ledger.end_all(), self._finish, Done()]
 
     def _one(self, raw: bytes) -> list[Event]:
         data = sse.event_data(raw)
@@ -153,8 +154,9 @@ class MessagesParser:
         usage = self._counted(message.get("usage"))
         self._finish = None
         if self._started:
+            ends = [event for at in list(self._given) for event in self.stop(at)]
             self._message += 1
-            return usage
+            return [*ends, *usage]
         self._started = True
         return [Started(read.text(message.get("id")), read.text(message.get("model"))), *usage]
 
@@ -169,7 +171,14 @@ class MessagesParser:
         reason = read.text(delta.get("stop_reason"))
         if reason:
             sequence = read.text(delta.get("stop_sequence")) or None
-            self._finish = Finished(FINISHES.get(reason, Finish.OTHER), reason, sequence)
+            details = read.table(delta.get("stop_details"))
+            self._finish = Finished(
+                FINISHES.get(reason, Finish.OTHER),
+                reason,
+                sequence,
+                note=read.text(details.get("explanation")),
+                details=Opaque(NAME, "stop_details", dict(details), self._origin) if details else None,
+            )
         return self._counted(value.get("usage"))
 
     def block(self, at: int, entry: Mapping[str, Any]) -> list[Event]:
@@ -187,12 +196,10 @@ class MessagesParser:
         if kind is Kind.FOREIGN:
             text = read.text(entry.get("content"))
         if kind in (Kind.TOOL_CALL, Kind.SERVER_CALL):
-            text = encode(entry["input"]).decode() if entry.get("input") else ""
-            self._empty.add(at)
+            self._given[at] = encode(entry["input"]).decode() if entry.get("input") else "{}"
         if text:
-            self._empty.discard(at)
             out.append(BlockDelta(start.index, text))
-        out += [BlockCite(start.index, self._cite(row)) for row in read.rows(entry.get("citations"))]
+        out += [BlockCite(start.index, cite_of(row)) for row in read.rows(entry.get("citations"))]
         sealed = read.text(entry.get("signature")) or read.text(entry.get("data"))
         if kind is Kind.REASONING and sealed:
             out.append(self._sealed(start.index, read.text(entry.get("type")), sealed))
@@ -200,9 +207,6 @@ class MessagesParser:
 
     def _sealed(self, index: int, kind: str, text: str) -> BlockSeal:
         return BlockSeal(index, Opaque(NAME, kind, text, self._origin))
-
-    def _cite(self, row: Mapping[str, Any]) -> Cite:
-        return cite_of(row)
 
     def _delta(self, at: int, delta: Mapping[str, Any]) -> list[Event]:
         index = self._ledger.index((self._message, at))
@@ -218,21 +222,20 @@ class MessagesParser:
             case "signature_delta":
                 return [self._sealed(index, "thinking", read.text(delta.get("signature")))]
             case "citations_delta":
-                return [BlockCite(index, self._cite(read.table(delta.get("citation"))))]
+                return [BlockCite(index, cite_of(read.table(delta.get("citation"))))]
             case _:
                 text = read.text(delta.get("content"))
         if not text:
             return []
-        self._empty.discard(at)
+        self._given.pop(at, None)
         return [BlockDelta(index, text)]
 
     def stop(self, at: int) -> list[Event]:
         """A block ends; a call without arguments has none."""
         index = self._ledger.index((self._message, at))
-        empty = at in self._empty and index is not None
-        self._empty.discard(at)
+        given = self._given.pop(at, None)
         ends = self._ledger.end((self._message, at))
-        return [BlockDelta(index, "{}"), *ends] if empty and index is not None else ends
+        return [BlockDelta(index, given), *ends] if given is not None and index is not None else ends
 
     def whole(self, body: Mapping[str, Any]) -> list[Event]:
         """The events of a whole answer."""
@@ -240,7 +243,8 @@ class MessagesParser:
         for at, entry in enumerate(read.rows(body.get("content"))):
             out += [*self.block(at, entry), *self.stop(at)]
         reason = read.text(body.get("stop_reason")) or "end_turn"
-        out += self._message_delta({"delta": {"stop_reason": reason, "stop_sequence": body.get("stop_sequence")}})
+        more = {name: body.get(name) for name in ("stop_sequence", "stop_details")}
+        out += self._message_delta({"delta": {"stop_reason": reason, **more}})
         return [*out, *self._end()]
 
 

@@ -71,10 +71,21 @@ def write_answer(answer: Answer, head: ReplyHead) -> dict[str, Any]:
         "role": "assistant",
         "model": answer.model or head.model,
         "content": [entry for piece in pieces if (entry := _entry(piece)) is not None],
-        "stop_reason": _FINISH_WORDS[finish.reason] if finish else "end_turn",
-        "stop_sequence": finish.sequence if finish else None,
+        **_ending(finish),
         "usage": usage_of(answer.count or Count()),
     }
+
+
+def _ending(finish: Finished | None) -> dict[str, Any]:
+    """Why it ended, and of a refusal what is said about it."""
+    if finish is None:
+        return {"stop_reason": "end_turn", "stop_sequence": None}
+    said: dict[str, Any] = {"stop_reason": _FINISH_WORDS[finish.reason], "stop_sequence": finish.sequence}
+    if finish.details is not None and finish.details.dialect == NAME:
+        said["stop_details"] = dict(finish.details.data)
+    elif finish.note and said["stop_reason"] == "refusal":
+        said["stop_details"] = {"type": "refusal", "category": None, "explanation": finish.note}
+    return said
 
 
 def _entry(piece: Piece) -> dict[str, Any] | None:
@@ -144,6 +155,7 @@ class MessagesRenderer:
         self._open: dict[int, tuple[int, Kind]] = {}  # index of the event -> index here, and kind
         self._held: dict[int, BlockStart] = {}  # thinking that has not said anything yet
         self._sealed: dict[int, Opaque] = {}
+        self._free: dict[int, list[str]] = {}  # the input of free-form calls, which has to be put into JSON
         self._blocks = 0
         self._count = Count()
         self._finish: Finished | None = None
@@ -202,6 +214,8 @@ class MessagesRenderer:
             return b""
         if event.kind is Kind.SERVER_CALL:
             opening["input"] = {}
+        if event.kind is Kind.CUSTOM_CALL:
+            self._free[event.index] = []
         return self._begin(event.index, event.kind, opening)
 
     def _begin(self, index: int, kind: Kind, opening: dict[str, Any]) -> bytes:
@@ -224,7 +238,8 @@ class MessagesRenderer:
             case Kind.REASONING:
                 delta = {"type": "thinking_delta", "thinking": event.text}
             case Kind.CUSTOM_CALL:
-                return b""  # its text has to be put into JSON first
+                self._free[event.index].append(event.text)
+                return b""
             case Kind.FOREIGN:
                 delta = {"type": "compaction_delta", "content": event.text}
             case _:
@@ -247,6 +262,10 @@ class MessagesRenderer:
             out = self._begin(index, Kind.REASONING, _thinking(Piece(Kind.REASONING, seal=seal)))
         elif seal is not None:
             out = self._said(index, {"type": "signature_delta", "signature": seals.wrap(seal, NAME)})
+        free = self._free.pop(index, None)
+        if free is not None:
+            given = encode({"input": "".join(free)}).decode()
+            out += self._said(index, {"type": "input_json_delta", "partial_json": given})
         found = self._open.pop(index, None)
         if found is None:
             return out
@@ -256,10 +275,7 @@ class MessagesRenderer:
         finish = self._finish
         said = {
             "type": "message_delta",
-            "delta": {
-                "stop_reason": _FINISH_WORDS[finish.reason] if finish else "end_turn",
-                "stop_sequence": finish.sequence if finish else None,
-            },
+            "delta": _ending(finish),
             "usage": usage_of(self._count),
         }
         return sse.frame(encode(said), "message_delta") + sse.frame(b'{"type":"message_stop"}', "message_stop")

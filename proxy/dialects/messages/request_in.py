@@ -36,6 +36,8 @@ SAME: Final = {
 }
 SERVER_TOOLS: Final = {"web_search": "web_search", "code_execution": "code_execution", "web_fetch": "web_fetch"}
 _STRUCTURE: Final = frozenset({"model", "messages", "system", "tools", "stream"})
+# Blocks of Anthropic's alone that the question depends on.
+_CONTENT: Final = frozenset({"container_upload", "compaction", "browser_state"})
 
 
 def read_request(body: Mapping[str, Any]) -> Request:
@@ -48,6 +50,9 @@ def read_request(body: Mapping[str, Any]) -> Request:
         turns.append(_turn(message, f"messages[{n}]"))
     request = Request(NAME, read.text(body.get("model")) or None, tuple(turns), stream=body.get("stream") is True)
     request.tools = tuple(_tools(body.get("tools")))
+    first = len(turns) - len(body["messages"])
+    for n, turn in enumerate(turns[first:]):
+        request.extras |= {f"messages[{n}].{name}": value for name, value in turn.extras.items()}
     for name, value in body.items():
         if name in _STRUCTURE or value is None:
             continue
@@ -66,7 +71,8 @@ def _turn(message: object, where: str) -> Turn:
     role = said.get("role")
     if role not in ("user", "assistant", "system"):
         raise BadRequest(f"`{where}.role` must be user or assistant", f"{where}.role")
-    return Turn(Role(role), tuple(_blocks(said.get("content"), f"{where}.content")))
+    extras = {name: value for name, value in said.items() if name not in ("role", "content") and value is not None}
+    return Turn(Role(role), tuple(_blocks(said.get("content"), f"{where}.content")), extras=extras)
 
 
 def _blocks(content: object, where: str) -> Iterator[Block]:
@@ -97,8 +103,9 @@ def block_of(entry: Mapping[str, Any], where: str) -> Block:
         case "document":
             return _document(entry, where, cache)
         case "tool_use":
-            arguments = encode(entry.get("input") or {}).decode()
-            return ToolCall(read.text(entry.get("id")), read.text(entry.get("name")), arguments, cache=cache)
+            return _call(entry, cache)
+        case "search_result":
+            return _search_result(entry, cache)
         case "tool_result":
             content = tuple(_blocks(entry.get("content"), f"{where}.content"))
             ident = read.must_text(entry.get("tool_use_id"), f"{where}.tool_use_id")
@@ -108,7 +115,29 @@ def block_of(entry: Mapping[str, Any], where: str) -> Block:
             raw = Opaque(NAME, kind, dict(entry))
             return ServerCall(read.text(entry.get("id")), read.text(entry.get("name")), arguments, raw)
         case _:
-            return Foreign(Opaque(NAME, kind, dict(entry)))
+            return Foreign(Opaque(NAME, kind, dict(entry)), content=kind in _CONTENT)
+
+
+def _call(entry: Mapping[str, Any], cache: Cache | None) -> ToolCall:
+    """`seal` holds what else Anthropic says of a call, such as who made it."""
+    known = ("type", "id", "name", "input", "cache_control")
+    more = {name: value for name, value in entry.items() if name not in known and value is not None}
+    seal = Opaque(NAME, "tool_use", more) if more else None
+    arguments = encode(entry.get("input") or {}).decode()
+    return ToolCall(read.text(entry.get("id")), read.text(entry.get("name")), arguments, seal=seal, cache=cache)
+
+
+def _search_result(entry: Mapping[str, Any], cache: Cache | None) -> Document:
+    """A source of text: where it is from stands in `context`."""
+    text = "\n\n".join(read.text(row.get("text")) for row in read.rows(entry.get("content")))
+    cited = read.table(entry.get("citations")).get("enabled") is True
+    name, place = read.text(entry.get("title")) or None, read.text(entry.get("source")) or None
+    raw = Opaque(NAME, "search_result", _unmarked(entry))
+    return Document(Source(text=text, media_type="text/plain"), name, place, cited, cache, raw)
+
+
+def _unmarked(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name != "cache_control"}
 
 
 def _cache(entry: Mapping[str, Any]) -> Cache | None:
@@ -136,11 +165,19 @@ def _source(value: object, where: str) -> Source:
 
 
 def _document(entry: Mapping[str, Any], where: str, cache: Cache | None) -> Block:
-    if read.table(entry.get("source")).get("type") == "content":
-        return Foreign(Opaque(NAME, "document", dict(entry)))
-    source = _source(entry.get("source"), where)
+    given = read.table(entry.get("source"))
+    raw = None
+    if given.get("type") == "content":
+        content = given.get("content")
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else read.rows(content)
+        if any(part.get("type") != "text" for part in parts):
+            return Foreign(Opaque(NAME, "document", dict(entry)), content=True)
+        text = "\n\n".join(read.text(part.get("text")) for part in parts)
+        source, raw = Source(text=text, media_type="text/plain"), Opaque(NAME, "document", _unmarked(entry))
+    else:
+        source = _source(entry.get("source"), where)
     title, context = read.text(entry.get("title")) or None, read.text(entry.get("context")) or None
-    return Document(source, title, context, read.table(entry.get("citations")).get("enabled") is True, cache)
+    return Document(source, title, context, read.table(entry.get("citations")).get("enabled") is True, cache, raw)
 
 
 def cite_of(row: Mapping[str, Any]) -> Cite:
@@ -178,25 +215,37 @@ def _tools(value: object) -> Iterator[Tool | ServerTool]:
 
 
 def _read_thinking(value: Any, request: Request) -> bool:
+    """What is not understood stays among the extras."""
     spec = read.table(value)
+    kind = read.text(spec.get("type"))
+    enabled = {"enabled": True, "adaptive": True, "disabled": False}.get(kind)
+    if enabled is None:
+        return False
     before = request.params.get(Param.REASONING, Think())
-    enabled = {"enabled": True, "adaptive": True, "disabled": False}.get(read.text(spec.get("type")))
-    budget = read.number(spec.get("budget_tokens")) or None
+    budget = (read.number(spec.get("budget_tokens")) or None) if kind == "enabled" else None
     summary = {"omitted": "omitted", "summarized": "auto"}.get(read.text(spec.get("display")))
     request.params[Param.REASONING] = Think(before.effort, budget, enabled, summary)
     request.names[Param.REASONING] = "thinking"
-    return enabled is not None
+    _rest(spec, "thinking", {"type", "budget_tokens", *(["display"] if summary else [])}, request)
+    return True
+
+
+def _rest(spec: Mapping[str, Any], place: str, known: set[str], request: Request) -> None:
+    """Fields that have no word in the hub are extras under their place."""
+    request.extras |= {f"{place}.{name}": v for name, v in spec.items() if name not in known and v is not None}
 
 
 def _read_output(value: Any, request: Request) -> bool:
     spec = read.table(value)
-    if set(spec) - {"effort", "format"}:
-        return False
     if isinstance(spec.get("effort"), str):
         old = request.params.get(Param.REASONING, Think())
         request.params[Param.REASONING] = Think(spec["effort"], old.budget, old.enabled, old.summary)
         request.names.setdefault(Param.REASONING, "output_config.effort")
-    return spec.get("format") is None or _read_format(spec["format"], request)
+    known = {"effort"}
+    if spec.get("format") is not None and _read_format(spec["format"], request):
+        known.add("format")
+    _rest(spec, "output_config", known, request)
+    return True
 
 
 def _read_format(value: Any, request: Request) -> bool:
@@ -223,11 +272,10 @@ def _read_choice(value: Any, request: Request) -> bool:
 
 def _read_metadata(value: Any, request: Request) -> bool:
     spec = read.table(value)
-    if set(spec) - {"user_id"}:
-        return False
     if isinstance(spec.get("user_id"), str):
         request.params[Param.USER] = spec["user_id"]
         request.names[Param.USER] = "metadata.user_id"
+    _rest(spec, "metadata", {"user_id"}, request)
     return True
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
-from proxy.dialects import read, seals
+from proxy.dialects import seals
 from proxy.dialects.base import DialectName, Target
 from proxy.dialects.blocks import (
     Block,
-    Cache,
+    Cite,
     Document,
     Foreign,
     Image,
@@ -22,25 +24,15 @@ from proxy.dialects.blocks import (
     ToolResult,
 )
 from proxy.dialects.json import decode_object
-from proxy.dialects.request import (
-    Choice,
-    Format,
-    Loss,
-    Param,
-    Request,
-    Role,
-    Say,
-    ServerTool,
-    Think,
-    Tool,
-    Turn,
-    Unsayable,
-    say_params,
-)
+from proxy.dialects.messages.models import ways_of
+from proxy.dialects.messages.schemas import compiled
+from proxy.dialects.messages.thinking import say_think, settle
+from proxy.dialects.messages.tools import marked, say_choice, say_parallel, say_search, tools_out
+from proxy.dialects.request import Format, Loss, Param, Request, Role, Say, Turn, Unsayable, say_params
 
 NAME: Final = DialectName.MESSAGES
-_BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
-_NEWEST: Final = {"web_search": "web_search_20250305", "code_execution": "code_execution_20260120"}
+_PICTURES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+_NO_ID: Final = re.compile(r"[^a-zA-Z0-9_-]")  # what the ids of calls may not hold
 
 
 def write_request(request: Request, target: Target) -> tuple[dict[str, Any], list[Loss]]:
@@ -50,17 +42,37 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
     system, turns = _split(request.turns)
     if system:
         body["system"] = _plain([e for n, b in enumerate(system) for e in _entry(b, target, f"system[{n}]", losses)])
-    body["messages"] = _messages(turns, target, losses)
-    tools = list(_tools_out(request.tools, losses))
+    body["messages"] = _messages(request, turns, target, losses)
+    if not body["messages"] and "system" in body:  # there has to be a question
+        body["messages"] = [{"role": "user", "content": body.pop("system")}]
+    tools = list(tools_out(request, losses))
     if tools:
         body["tools"] = tools
-    losses += say_params(request, _WORDS, body)
-    if not tools:
+    losses += _parameters(request, body)
+    if not body.get("tools"):
         body.pop("tool_choice", None)
-    losses += _room_to_think(body)
+    losses += settle(
+        body, lambda param: request.names.get(param, param.value), asked=Param.MAX_TOKENS in request.params
+    )
     if request.stream:
         body["stream"] = True
     return body, losses
+
+
+def _parameters(request: Request, body: dict[str, Any]) -> list[Loss]:
+    """What the home dialect alone has goes back there; of its places, those that are written."""
+    if request.home != NAME:
+        return say_params(request, _WORDS, body)
+    losses = say_params(request, _OWN_WORDS, body)
+    for name, value in request.extras.items():
+        place, _, inner = name.partition(".")
+        if place.startswith("messages["):
+            continue  # with its message
+        if not inner:
+            body[name] = value
+        elif isinstance(body.setdefault(place, {}), dict):
+            body[place].setdefault(inner, value)
+    return [loss for loss in losses if loss.what not in request.extras]
 
 
 def _split(turns: tuple[Turn, ...]) -> tuple[list[Block], list[tuple[int, Turn]]]:
@@ -76,21 +88,25 @@ def _split(turns: tuple[Turn, ...]) -> tuple[list[Block], list[tuple[int, Turn]]
     return system, rest
 
 
-def _messages(turns: Iterable[tuple[int, Turn]], target: Target, losses: list[Loss]) -> list[dict[str, Any]]:
+def _messages(
+    request: Request, turns: list[tuple[int, Turn]], target: Target, losses: list[Loss]
+) -> list[dict[str, Any]]:
     """Turns of one role in a row are one message: the roles must alternate."""
     messages: list[dict[str, Any]] = []
-    for n, turn in turns:
-        role = _role(turn)
+    for at, (n, turn) in enumerate(turns):
+        following = turns[at + 1][1].role if at + 1 < len(turns) else Role.ASSISTANT
+        role = _role(request, turn, target, messages, following)
         where = f"messages[{n}].content"
         entries = [e for m, b in enumerate(turn.content) for e in _entry(b, target, f"{where}[{m}]", losses)]
         if turn.name:
             losses.append(Loss(f"messages[{n}].name", "speakers have no names"))
-        if not entries:
+        more = dict(turn.extras) if request.home == NAME else {}
+        if not entries and not more:
             continue
-        if messages and messages[-1]["role"] == role:
+        if messages and messages[-1]["role"] == role and not more:
             messages[-1]["content"] += entries
         else:
-            messages.append({"role": role, "content": entries})
+            messages.append({"role": role, "content": entries, **more})
     for message in messages:
         if message["role"] == "user":  # results come first (Anthropic, "Tool use": they must)
             message["content"].sort(key=lambda entry: entry["type"] != "tool_result")
@@ -98,12 +114,15 @@ def _messages(turns: Iterable[tuple[int, Turn]], target: Target, losses: list[Lo
     return messages
 
 
-def _role(turn: Turn) -> str:
-    """What a later instruction is said by: the system where it holds what only that can say, else the user."""
-    own = any(isinstance(block, Foreign) and block.raw.dialect == NAME for block in turn.content)
-    if own and turn.role in (Role.SYSTEM, Role.DEVELOPER):
+def _role(request: Request, turn: Turn, target: Target, messages: list[dict[str, Any]], following: Role) -> str:
+    """What a later instruction is said by: the system where the client or the model allows it, else the user."""
+    if turn.role not in (Role.SYSTEM, Role.DEVELOPER):
+        return turn.role.value
+    placed = messages and messages[-1]["role"] == "user" and following is Role.ASSISTANT
+    plain = all(isinstance(block, Text) for block in turn.content)
+    if request.home == NAME or (placed and plain and ways_of(target.model).system_inside):
         return "system"
-    return "assistant" if turn.role is Role.ASSISTANT else "user"
+    return "user"
 
 
 def _plain(entries: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
@@ -115,11 +134,11 @@ def _plain(entries: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
 
 def _entry(block: Block, target: Target, where: str, losses: list[Loss]) -> Iterator[dict[str, Any]]:
     """The content block that says this one, or a loss."""
-    if isinstance(block, Text | Refusal) and not block.text:
-        return  # an empty one is refused
+    if isinstance(block, Text | Refusal) and not block.text.strip():
+        return  # one without a word is refused
     entry = _said(block, target, where, losses)
     if entry is not None:
-        yield _marked(entry, getattr(block, "cache", None))
+        yield marked(entry, getattr(block, "cache", None))
     elif isinstance(block, Reasoning):
         losses.append(Loss(f"{where} (thinking)", "another connection made it, and only that one can read it"))
     elif isinstance(block, ServerCall) or (isinstance(block, Foreign) and not block.content):
@@ -130,10 +149,14 @@ def _entry(block: Block, target: Target, where: str, losses: list[Loss]) -> Iter
 
 def _said(block: Block, target: Target, where: str, losses: list[Loss]) -> dict[str, Any] | None:
     match block:
-        case Text(text=text) | Refusal(text=text):
+        case Text():
+            return _text(block, where, losses)
+        case Refusal(text=text):
             return {"type": "text", "text": text}
         case Image():
-            return _media("image", block.source)
+            if block.detail not in (None, "auto"):
+                losses.append(Loss(f"{where}.detail", "images have no such mark"))
+            return _image(block.source)
         case Document():
             return _document(block)
         case ToolCall():
@@ -148,32 +171,54 @@ def _said(block: Block, target: Target, where: str, losses: list[Loss]) -> dict[
             return None
 
 
-def _marked(entry: dict[str, Any], cache: Cache | None) -> dict[str, Any]:
-    if cache is not None:
-        entry["cache_control"] = {"type": "ephemeral", **({"ttl": cache.ttl} if cache.ttl else {})}
+def _text(block: Text, where: str, losses: list[Loss]) -> dict[str, Any]:
+    """Its sources go along where Anthropic itself named them."""
+    entry: dict[str, Any] = {"type": "text", "text": block.text}
+    cites = [made for cite in block.cites if (made := _cite(cite)) is not None]
+    if cites:
+        entry["citations"] = cites
+    if len(cites) < len(block.cites):
+        losses.append(Loss(f"{where} (citations)", "another provider named these sources"))
     return entry
 
 
-def _media(kind: str, source: Source) -> dict[str, Any] | None:
-    if source.data is not None:
-        given: dict[str, Any] = {"type": "base64", "media_type": source.media_type, "data": source.data}
-    elif source.url is not None:
-        given = {"type": "url", "url": source.url}
-    elif source.file_id is not None:
-        given = {"type": "file", "file_id": source.file_id}
-    else:
+def _cite(cite: Cite) -> dict[str, Any] | None:
+    if cite.raw is None or cite.raw.dialect != NAME:
         return None
-    return {"type": kind, "source": given}
+    if cite.raw.kind == "web_search_result_location" and not cite.raw.data.get("encrypted_index"):
+        return None  # we wrote it for another provider's source
+    return {name: value for name, value in cite.raw.data.items() if name != "file_id"}  # which answers alone have
+
+
+def _source(source: Source) -> dict[str, Any] | None:
+    """Where it is, in the three ways that there are; a file of another provider's is in none."""
+    if source.data is not None:
+        return {"type": "base64", "media_type": source.kind, "data": source.data}
+    if source.url is not None:
+        return {"type": "url", "url": source.url} if source.url.startswith(("https://", "http://")) else None
+    if source.file_id is not None and not source.file_id.startswith(("https://", "gs://", "file-")):
+        return {"type": "file", "file_id": source.file_id}
+    return None
+
+
+def _image(source: Source) -> dict[str, Any] | None:
+    given = _source(source)
+    if given is None or given.get("media_type", "image/png") not in _PICTURES:
+        return None
+    return {"type": "image", "source": given}
 
 
 def _document(block: Document) -> dict[str, Any] | None:
-    source = block.source
-    words = source.words
-    entry = _media("document", source)
+    """A PDF, or text."""
+    if block.raw is not None and block.raw.dialect == NAME:
+        return dict(block.raw.data)
+    words = block.source.words
+    given = _source(block.source)
     if words is not None:
-        entry = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": words}}
-    if entry is None:
+        given = {"type": "text", "media_type": "text/plain", "data": words}
+    elif given is None or given.get("media_type", "application/pdf") != "application/pdf":
         return None
+    entry: dict[str, Any] = {"type": "document", "source": given}
     if block.name:
         entry["title"] = block.name
     if block.context:
@@ -187,12 +232,13 @@ def _call(block: ToolCall, where: str, losses: list[Loss]) -> dict[str, Any]:
     given = {"input": block.arguments} if block.custom else decode_object(block.arguments.encode() or b"{}")
     if given is None:
         losses.append(Loss(f"{where}.arguments", "they are not a JSON object", content=True))
-    return {"type": "tool_use", "id": block.id, "name": block.name, "input": given or {}}
+    more = block.seal.data if block.seal is not None and block.seal.dialect == NAME else {}
+    return {"type": "tool_use", "id": _NO_ID.sub("_", block.id), "name": block.name, "input": given or {}, **more}
 
 
 def _result(block: ToolResult, target: Target, where: str, losses: list[Loss]) -> dict[str, Any]:
     entries = [e for n, b in enumerate(block.content) for e in _entry(b, target, f"{where}.content[{n}]", losses)]
-    entry: dict[str, Any] = {"type": "tool_result", "tool_use_id": block.call_id}
+    entry: dict[str, Any] = {"type": "tool_result", "tool_use_id": _NO_ID.sub("_", block.call_id)}
     if entries:
         entry["content"] = _plain(entries)
     if block.error:
@@ -208,76 +254,19 @@ def _thinking(block: Reasoning, target: Target) -> dict[str, Any] | None:
     return {"type": "thinking", "thinking": block.text, "signature": block.seal.data}
 
 
-def _tools_out(tools: Iterable[Tool | ServerTool], losses: list[Loss]) -> Iterator[dict[str, Any]]:
-    for n, tool in enumerate(tools):
-        if isinstance(tool, ServerTool):
-            if tool.raw.dialect == NAME:
-                yield dict(tool.raw.data)
-            elif tool.kind in _NEWEST:
-                yield {"type": _NEWEST[tool.kind], "name": tool.kind}
-            else:
-                losses.append(Loss(f"tools[{n}]", f"there is no built-in tool {tool.kind}"))
-            continue
-        schema = tool.schema
-        if tool.custom:  # free text in, as an object of one string
-            schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
-            if tool.grammar is not None:
-                losses.append(Loss(f"tools[{n}].format", "tools take JSON alone"))
-        entry: dict[str, Any] = {"name": tool.name, "input_schema": schema}
-        if tool.description:
-            entry["description"] = tool.description
-        if tool.strict is not None:
-            entry["strict"] = tool.strict
-        yield _marked({**entry, **tool.extras}, tool.cache)
-
-
-def _say_choice(value: Choice, body: dict[str, Any]) -> None:
-    mode = {"required": "any"}.get(value.mode, value.mode)
-    kept = body.get("tool_choice") or {}
-    if value.names and value.mode != "tool":
-        allowed = set(value.names)
-        body["tools"] = [tool for tool in body.get("tools", []) if tool.get("name") in allowed]
-    body["tool_choice"] = {**kept, "type": mode, **({"name": value.names[0]} if mode == "tool" else {})}
-
-
-def _say_parallel(value: Any, body: dict[str, Any]) -> None:
-    if value is False:
-        body["tool_choice"] = {"type": "auto", **(body.get("tool_choice") or {}), "disable_parallel_tool_use": True}
-    elif body.get("tool_choice") is not None:
-        body["tool_choice"]["disable_parallel_tool_use"] = False
-
-
-def _say_think(value: Think, body: dict[str, Any]) -> None:
-    if value.enabled is False or value.effort == "none":
-        body["thinking"] = {"type": "disabled"}
-        return
-    budget = value.budget or (_BUDGETS.get(value.effort, 8192) if value.effort and value.enabled is None else None)
-    if budget is not None:
-        body["thinking"] = {"type": "enabled", "budget_tokens": max(1024, budget)}
-    elif value.enabled:
-        body["thinking"] = {"type": "adaptive"}
-    if value.summary == "omitted" and "thinking" in body:
-        body["thinking"]["display"] = "omitted"
-    if value.effort and value.enabled:
-        body.setdefault("output_config", {})["effort"] = value.effort
-
-
-def _room_to_think(body: dict[str, Any]) -> list[Loss]:
-    """The budget counts into `max_tokens` and has to be smaller; some parameters do not go with thinking (Anthropic,
-    "Extended thinking")."""
-    thinking = read.table(body.get("thinking"))
-    budget = read.number(thinking.get("budget_tokens"))
-    if budget and body["max_tokens"] <= budget:
-        body["max_tokens"] += budget
-    if thinking.get("type") != "enabled":
-        return []
-    barred = [name for name in ("temperature", "top_k") if body.pop(name, 1) != 1]
-    return [Loss(name, "it does not go with thinking") for name in barred]
-
-
 def _say_format(value: Format, body: dict[str, Any]) -> None:
     if value.schema is None:
         raise Unsayable("JSON without a schema cannot be asked for; ask for it in words")
+    lost: set[str] = set()
+    schema = compiled(value.schema, lost)
+    if value.description and isinstance(schema, dict):
+        schema.setdefault("description", value.description)
+    body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
+    if lost:
+        raise Unsayable(f"its schemas have no {', '.join(sorted(lost))}")
+
+
+def _keep_format(value: Format, body: dict[str, Any]) -> None:
     body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": value.schema}
 
 
@@ -304,18 +293,55 @@ def _say_temperature(value: Any, body: dict[str, Any]) -> None:
         raise Unsayable("the scale ends at 1, which was taken")
 
 
+def _say_top_k(value: Any, body: dict[str, Any]) -> None:
+    body["top_k"] = int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _say_stop(value: Any, body: dict[str, Any]) -> None:
+    kept = [text for text in value if not isinstance(text, str) or text.strip()] if isinstance(value, list) else value
+    if kept:
+        body["stop_sequences"] = kept
+    if kept != value:
+        raise Unsayable("white space alone is no stop sequence")
+
+
+def _nothing_but(*values: Any) -> Say:
+    """Writes nothing: these values ask for nothing that is not so anyway."""
+
+    def say(value: Any, _body: dict[str, Any]) -> None:
+        if value not in values:
+            raise Unsayable("there is no such parameter")
+
+    return say
+
+
 _WORDS: Final[Mapping[Param, str | Say]] = {
     Param.MAX_TOKENS: "max_tokens",
     Param.TEMPERATURE: _say_temperature,
     Param.TOP_P: "top_p",
-    Param.TOP_K: "top_k",
-    Param.STOP: "stop_sequences",
+    Param.TOP_K: _say_top_k,
+    Param.STOP: _say_stop,
     Param.SERVICE_TIER: _say_tier,
-    Param.REASONING: _say_think,
+    Param.REASONING: say_think,
     Param.FORMAT: _say_format,
-    Param.TOOL_CHOICE: _say_choice,
-    Param.PARALLEL_TOOLS: _say_parallel,
+    Param.TOOL_CHOICE: say_choice,
+    Param.PARALLEL_TOOLS: say_parallel,
+    Param.WEB_SEARCH: say_search,
     Param.USER: _say_user,
     Param.SAFETY_ID: _say_user,
     Param.N: _say_one,
+    Param.LOGPROBS: _nothing_but(False),
+    Param.TOP_LOGPROBS: _nothing_but(0),
+    Param.PRESENCE_PENALTY: _nothing_but(0),
+    Param.FREQUENCY_PENALTY: _nothing_but(0),
+    Param.LOGIT_BIAS: _nothing_but({}),
+    Param.STORE: _nothing_but(False),
+    Param.MODALITIES: _nothing_but(["text"]),
+    Param.VERBOSITY: _nothing_but("medium"),
+}
+_OWN_WORDS: Final[Mapping[Param, str | Say]] = {
+    **_WORDS,
+    Param.STOP: "stop_sequences",
+    Param.REASONING: partial(say_think, own=True),
+    Param.FORMAT: _keep_format,
 }
