@@ -297,11 +297,13 @@ def test_common_parameters() -> None:
         max_completion_tokens=7, temperature=1.5, top_p=0.5, stop="END", seed=1, service_tier="flex",
         metadata=pairs, user="u", logprobs=True, n=1, parallel_tool_calls=False,
     )  # fmt: skip
-    assert body["inferenceConfig"] == {"maxTokens": 7, "temperature": 1, "topP": 0.5, "stopSequences": ["END"]}
+    assert body["inferenceConfig"] == {"maxTokens": 7, "temperature": 1, "stopSequences": ["END"]}
     assert body["serviceTier"] == {"type": "flex"}
     assert body["requestMetadata"] == {"team": "a b"}
     assert body["additionalModelResponseFieldPaths"] == ["/stop_sequence", "/delta/stop_sequence"]
-    assert sorted(lost(losses)) == ["logprobs", "metadata", "parallel_tool_calls", "seed", "temperature", "user"]
+    assert sorted(lost(losses)) == [
+        "logprobs", "metadata", "parallel_tool_calls", "seed", "temperature", "top_p", "user",
+    ]  # fmt: skip
     hold(body)
 
 
@@ -318,7 +320,12 @@ EFFORTS: list[tuple[str, str, Any, list[str]]] = [
     (CLAUDE, "medium", {"thinking": {"type": "enabled", "budget_tokens": 8192}}, []),
     (CLAUDE, "none", {"thinking": {"type": "disabled"}}, []),
     (NEW_CLAUDE, "high", {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}, []),
-    (NEW_CLAUDE, "minimal", {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}, []),
+    (
+        NEW_CLAUDE,
+        "minimal",
+        {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}},
+        ["reasoning_effort"],
+    ),
     (GPT, "low", {"reasoning_effort": "low"}, []),
     (GPT, "none", None, ["reasoning_effort"]),
     (NOVA, "low", {"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "low"}}, []),
@@ -356,13 +363,23 @@ def test_there_is_room_to_answer_behind_the_thinking_in_whatever_order_they_were
     body, losses = asked(
         DialectName.MESSAGES, dict([*fields.items(), ("messages", [user({"type": "text", "text": "x"})])][::order])
     )
-    assert body["inferenceConfig"] == {"maxTokens": 4000}
-    assert body["additionalModelRequestFields"] == {"thinking": {"type": "enabled", "budget_tokens": 2000}}
+    assert body["inferenceConfig"] == {"maxTokens": 2000}
+    assert body["additionalModelRequestFields"] == {"thinking": {"type": "enabled", "budget_tokens": 1500}}
     assert sorted(lost(losses)) == ["temperature", "top_k"]
 
 
 THINKING = {"type": "enabled", "budget_tokens": 1024}
 OFFERED = [{"name": "f", "input_schema": {"type": "object"}}]
+
+
+def test_newer_claudes_sample_as_they_like_and_may_not_be_forced() -> None:
+    body, losses = chat(
+        temperature=0.5, tools=[tool("f")], tool_choice="required", model="us.anthropic.claude-opus-5-5"
+    )
+    assert "inferenceConfig" not in body
+    assert list(body["toolConfig"]) == ["tools"]
+    assert sorted(lost(losses)) == ["temperature", "tool_choice"]
+    hold(body)
 
 
 def test_thinking_gives_way_where_claude_would_refuse_it() -> None:

@@ -124,7 +124,7 @@ def _unmarked(block: Block, at: str, losses: list[Loss]) -> None:
 
 def _picture(block: Image, at: str, losses: list[Loss]) -> dict[str, Any]:
     source = block.source
-    image = {"url": source.url or f"data:{source.media_type or 'image/png'};base64,{source.data}"}
+    image = {"url": source.url or f"data:{source.kind or 'image/png'};base64,{source.data}"}
     if block.detail in ("auto", "low", "high"):
         image["detail"] = block.detail
     elif block.detail:

@@ -2,7 +2,8 @@
 
 Sources beside those of the package: Bedrock user guide, "Inference request parameters and response fields for
 foundation models" (what goes into `additionalModelRequestFields`), "Prompt caching for faster model inference"
-(which models have it); Amazon Nova 2 user guide, "Using the Converse API"; Anthropic, "Extended thinking".
+(which models have it); Amazon Nova 2 user guide, "Using the Converse API". What each Claude takes is
+known to `proxy.dialects.messages`.
 """
 
 from __future__ import annotations
@@ -12,18 +13,21 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from proxy.dialects import read
+from proxy.dialects.base import DialectName
 from proxy.dialects.converse.request_in import SAME
 from proxy.dialects.json import encode
+from proxy.dialects.messages.thinking import say_think, settle
 from proxy.dialects.request import Choice, Format, Loss, Param, Request, Say, Think, Unsayable, say_params
 
-BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 _MAKER: Final = re.compile(
     r"(?:^|[./])(ai21|amazon|anthropic|cohere|deepseek|google|meta|minimax|mistral|moonshot|moonshotai|nvidia|openai"
     r"|qwen|writer|zai)\."
 )
-_CLAUDE: Final = re.compile(r"claude-[a-z]+-(\d+)(?:-(\d{1,2})(?!\d))?")
 _UNCACHED: Final = ("claude-v2", "claude-instant", "claude-3-sonnet", "claude-3-haiku", "claude-3-opus", "titan")
 _METADATA: Final = re.compile(r"[a-zA-Z0-9\s:_@$#=/+,.-]{0,256}")
+_CLAUDES: Final = (DialectName.MESSAGES, DialectName.CONVERSE)  # where an effort is not only one of thinking
+_NO_LIMIT: Final = 1_000_000  # where none is named, Bedrock takes what the model can give
+_KINDS: Final = {"toolUse": "tool_use", "reasoningContent": "thinking"}
 _TIERS: Final = {"priority": "priority", "default": "default", "standard_only": "default", "flex": "flex"}
 _OWN: Final[Mapping[str, Mapping[Param, tuple[str, ...]]]] = {
     "anthropic": {Param.TOP_K: ("top_k",)},
@@ -55,21 +59,16 @@ def caches(model: str) -> bool:
     return by in ("", "anthropic", "amazon") and not any(name in model for name in _UNCACHED)
 
 
-def _version(model: str) -> tuple[int, int]:
-    """The version of a Claude of today's names; (0, 0) for older ones."""
-    found = _CLAUDE.search(model)
-    return (0, 0) if found is None else (int(found[1]), int(found[2] or 0))
-
-
 def write_params(request: Request, model: str, body: dict[str, Any]) -> list[Loss]:
     """Put into `body`, whose messages and tools are written, what is asked for beside them."""
     said: dict[str, Any] = {"body": body, "model": model, "maker": maker(model), "more": {}, "config": {}}
-    said["asked"] = request.params.keys()
+    said |= {"asked": request.params.keys(), "view": {"model": model}, "own": request.home in _CLAUDES}
     losses = say_params(request, _WORDS, said)
-    losses += _settled(request, said)
+    if said["maker"] == "anthropic":
+        losses += _settled(request, said)
     if request.params.get(Param.STOP) and said["maker"] == "anthropic":  # which one was met is told on demand alone
         body["additionalModelResponseFieldPaths"] = ["/stop_sequence", "/delta/stop_sequence"]
-    if request.home == "converse":
+    if request.home == DialectName.CONVERSE:
         extras = dict(request.extras)
         losses = [loss for loss in losses if loss.what not in extras]
         said["more"] |= read.table(extras.pop("additionalModelRequestFields", None))
@@ -83,33 +82,27 @@ def write_params(request: Request, model: str, body: dict[str, Any]) -> list[Los
 
 
 def _settled(request: Request, said: dict[str, Any]) -> list[Loss]:
-    """What does not go together with Claude's thinking, once all is said."""
-    more, config = said["more"], said["config"]
-    kind = read.table(more.get("thinking")).get("type")
-    if kind not in ("enabled", "adaptive"):
-        return []
-    names = {param: request.names.get(param, param.value) for param in Param}
-    forced = read.table(said["body"].get("toolConfig")).get("toolChoice") is not None
-    if forced or (kind == "enabled" and _unthought(said["body"]["messages"])):
-        del more["thinking"]
-        more.pop("output_config", None)
-        why = "a call is forced" if forced else "the thinking before the last call is not at hand"
-        return [Loss(names[Param.REASONING], f"it does not go where {why}")]
-    losses = []
-    if config.pop("temperature", 1) != 1:
-        losses.append(Loss(names[Param.TEMPERATURE], "it does not go with thinking"))
-    if more.pop("top_k", None) is not None:
-        losses.append(Loss(names[Param.TOP_K], "it does not go with thinking"))
-    budget, room = read.table(more["thinking"]).get("budget_tokens"), config.get("maxTokens")
-    if isinstance(budget, int) and isinstance(room, int) and room <= budget:  # the budget counts into it
-        config["maxTokens"] = room + budget
+    """Claude's parameters made to go together, by the rules that Anthropic Messages has for them."""
+    body, more, config = said["body"], said["more"], said["config"]
+    view = {**said["view"], "max_tokens": config.get("maxTokens", _NO_LIMIT)}
+    view["messages"] = [
+        {"role": m["role"], "content": [{"type": _KINDS.get(next(iter(e)), "text")} for e in m["content"]]}
+        for m in body["messages"]
+    ]
+    places = (("temperature", config, "temperature"), ("top_p", config, "topP"), ("top_k", more, "top_k"))
+    for name, place, word in places:
+        if word in place:
+            view[name] = place.pop(word)
+    choice = read.table(read.table(body.get("toolConfig")).get("toolChoice"))
+    view["tool_choice"] = {"type": next(iter(choice), "auto")}
+    losses = settle(view, lambda param: request.names.get(param, param.value), asked="maxTokens" in config)
+    for name, place, word in places:
+        if name in view:
+            place[word] = view[name]
+    more |= {name: view[name] for name in ("thinking", "output_config") if name in view}
+    if choice and view["tool_choice"]["type"] == "auto":
+        del body["toolConfig"]["toolChoice"]
     return losses
-
-
-def _unthought(messages: list[dict[str, Any]]) -> bool:
-    """Whether the model's last turn calls tools without the thinking that came before, which Claude refuses."""
-    last: list[dict[str, Any]] = next((m["content"] for m in reversed(messages) if m["role"] == "assistant"), [])
-    return any("toolUse" in entry for entry in last) and "reasoningContent" not in last[0]
 
 
 def _in_config(name: str) -> Say:
@@ -151,21 +144,7 @@ def _off(value: Think) -> bool:
 
 
 def _claude_thinks(value: Think, said: dict[str, Any]) -> None:
-    more = said["more"]
-    if _off(value):
-        more["thinking"] = {"type": "disabled"}
-        return
-    adaptive = _version(said["model"]) >= (
-        4,
-        6,
-    )  # recording: bedrock-test-bedrock-model-thinking-part-anthropic-adaptive
-    budget = value.budget or (None if adaptive or value.enabled else BUDGETS.get(value.effort or ""))
-    if budget is not None:
-        more["thinking"] = {"type": "enabled", "budget_tokens": max(1024, budget)}
-    elif value.enabled or (value.effort and adaptive):
-        more["thinking"] = {"type": "adaptive"}
-    if value.effort and (budget is None or value.enabled):
-        more["output_config"] = {"effort": "low" if value.effort == "minimal" else value.effort}
+    say_think(value, said["view"], own=said["own"])
 
 
 def _nova_thinks(value: Think, said: dict[str, Any]) -> None:

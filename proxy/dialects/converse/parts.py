@@ -63,7 +63,7 @@ def _source(data: str, place: str, kind: str) -> Source:
 def media_for(block: Image | Document | Audio, names: set[str]) -> dict[str, Any] | None:
     """The entry that says it; None where there is no way: only bytes and S3 are taken. `names` are taken already."""
     source = block.source
-    kind = source.media_type or ""
+    kind = source.kind or ""
     place: dict[str, Any]
     if source.data is not None:
         place = {"bytes": source.data}
