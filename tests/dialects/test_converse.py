@@ -197,6 +197,16 @@ def test_results_come_first_whatever_stood_before_them() -> None:
     ]
 
 
+@pytest.mark.parametrize(("model", "known"), [(CLAUDE, True), (NOVA, True), (PROFILE, True), (GPT, False)])
+def test_models_that_know_it_are_told_that_a_tool_failed(model: str, known: bool) -> None:
+    call = {"type": "tool_use", "id": "c", "name": "f", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "c", "content": "x", "is_error": True}
+    body, losses = messages({"role": "assistant", "content": [call]}, user(result), model=model)
+    said = body["messages"][1]["content"][0]["toolResult"]
+    assert said.get("status") == ("error" if known else None)
+    assert lost(losses) == ([] if known else ["messages[1].content[0].is_error"])
+
+
 def test_ids_are_in_the_letters_that_are_allowed_and_still_belong_together() -> None:
     ids = ["call|1", "call|2", "c" * 90, "call_ok"]
     calls = [{"id": ident, "type": "function", "function": {"name": "f", "arguments": ""}} for ident in ids]

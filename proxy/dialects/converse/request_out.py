@@ -30,6 +30,7 @@ from proxy.dialects.request import Loss, Request, Role, ServerTool, Tool, Turn
 
 _IDENT: Final = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
 _TOOL: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_STATUS: Final = ("", "anthropic", "amazon")  # whose models know that a tool failed ("ToolResultBlock")
 _MEDIA: Final = frozenset({"image", "document", "video", "audio"})
 # What may stand where (the unions of botocore's model; "Message" for the media of the model's turns).
 _SYSTEM: Final = frozenset({"text", "guardContent", "cachePoint"})
@@ -166,8 +167,10 @@ class _Writer:
         for entry in listed:
             (points if "cachePoint" in entry else content).append(entry)
         said: dict[str, Any] = {"toolUseId": _ident(block.call_id), "content": content or [{"text": ""}]}
-        if block.error:
+        if block.error and maker(self._target.model) in _STATUS:
             said["status"] = "error"
+        elif block.error:
+            self._lose(f"{at}.is_error", "results for this model have no such mark; their text stands")
         if points and block.cache is None:  # within a result there is no such mark: it stands behind it
             self._points.append(points[-1])
         return {"toolResult": said}
