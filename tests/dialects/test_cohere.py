@@ -18,7 +18,7 @@ from proxy.dialects.base import DialectName, ReplyHead, Target, Unreadable, dial
 from proxy.dialects.blocks import Count, Finish
 from proxy.dialects.events import Broken, Failed, Laws, fold, unfold
 from proxy.dialects.request import BadRequest, Loss, Request
-from tests.support.recorded import FOLDERS
+from tests.support.folders import FOLDERS
 
 COHERE = dialect(DialectName.COHERE)
 WORDS = {"tool_choice": {"REQUIRED", "NONE"}, "detail": {"auto", "low", "high"}}

@@ -14,7 +14,7 @@ from botocore.validate import ParamValidator
 from proxy.dialects.base import DialectName, Target, dialect
 from proxy.dialects.request import BadRequest, Loss, Request
 from tests.support.amazon import amazons, service
-from tests.support.recorded import FOLDERS
+from tests.support.folders import FOLDERS
 
 CONVERSE = dialect(DialectName.CONVERSE)
 CLAUDE, NOVA, GPT = (

@@ -18,7 +18,7 @@ from proxy.dialects.converse.parts import NAME
 from proxy.dialects.events import BlockCite, BlockSeal, Broken, Failed, Finished, Kind, Laws, fold, unfold
 from proxy.dialects.request import Request
 from tests.support.amazon import amazons, service
-from tests.support.recorded import FOLDERS
+from tests.support.folders import FOLDERS
 
 CONVERSE = dialect(DialectName.CONVERSE)
 

@@ -12,7 +12,7 @@ from proxy.dialects.base import DialectName, Target, Unreadable, dialect
 from proxy.dialects.blocks import Count, Finish, Image, ToolResult
 from proxy.dialects.events import Failed, Kind, Laws, fold
 from proxy.dialects.request import BadRequest, Loss
-from tests.support.recorded import FOLDERS
+from tests.support.folders import FOLDERS
 
 OLLAMA = dialect(DialectName.OLLAMA)
 # What the server's own types have (ollama, api/types.go; docs, openapi.yaml).
