@@ -85,12 +85,13 @@ class Attempter(msgspec.Struct, frozen=True):
             left = max(0.001, seconds - (self.now() - started))
             if not 200 <= response.status < 300:
                 return await self._refused(call, connection, response, hearer, min(left, _ERROR_SECONDS), written)
-            answer, headers = self._incoming(call, connection, response, written)
+            answer, headers, late = self._incoming(call, connection, response, written)
             relay = Relay(
                 call=call,
                 reply=reply,
                 response=answer,
                 headers=hearer.head(response.status, headers),
+                late=late,
                 timeouts=routing.timeouts,
                 first_byte=left,
                 who=connection.provider,
@@ -106,16 +107,15 @@ class Attempter(msgspec.Struct, frozen=True):
 
     def _incoming(
         self, call: Call, connection: Connection, response: UpstreamResponse, written: Written | None
-    ) -> tuple[Incoming, list[tuple[str, str]]]:
-        """The answer as the relay reads it, and its headers for the client."""
+    ) -> tuple[Incoming, list[tuple[str, str]], Callable[[], list[tuple[str, str]]]]:
+        """The answer as the relay reads it, its headers for the client, and those known when they go out."""
         headers = passing.to_client(response.headers)
         if written is None:
-            return response, headers
-        dropped = [("x-redeo-dropped", ", ".join(_shown(name) for name in written.dropped))] if written.dropped else []
+            return response, headers, list
         if not written.translated:
-            return response, [*headers, *dropped]
+            return response, headers, partial(_told, written.dropped)
         answer = Translated(response, call, written, origin_of(connection), self.now)
-        return answer, [*to_client(headers, stream=call.stream), *dropped]
+        return answer, to_client(headers, stream=call.stream), lambda: _told((*written.dropped, *answer.missing))
 
     def _request(
         self, call: Call, candidate: Candidate, written: Written | None, routing: Routing, token: str | None
@@ -201,6 +201,11 @@ class Attempter(msgspec.Struct, frozen=True):
 
 def _no_answer(relay: Relay, what: str) -> Outcome:
     return Outcome(Fault(FaultKind.BAD_UPSTREAM, f"{relay.who} {what}"))
+
+
+def _told(dropped: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The header that names what question and answer had to leave out."""
+    return [("x-redeo-dropped", ", ".join(_shown(name) for name in dropped))] if dropped else []
 
 
 def _shown(name: str) -> str:

@@ -15,8 +15,9 @@ import msgspec
 
 from config.model import Connection, Operation
 from proxy.dialects import embeddings, envelope, estimate, seals, sse
+from proxy.dialects.aspects import Aspect, missing
 from proxy.dialects.base import DialectName, Renderer, ReplyHead, Target, Unreadable, dialect
-from proxy.dialects.events import Broken, Event, Failed, fold
+from proxy.dialects.events import Broken, Done, Event, Failed, fold
 from proxy.dialects.json import decode_object, encode
 from proxy.dialects.request import BadRequest, Loss, Request
 from proxy.engine.call import Call
@@ -24,15 +25,7 @@ from proxy.fault import FaultKind, Phase
 from proxy.routing import Candidate
 from proxy.upstream.client import UpstreamError, UpstreamResponse
 
-SPOKEN: Final = {
-    Operation.CHAT: DialectName.CHAT,
-    Operation.MESSAGES: DialectName.MESSAGES,
-    Operation.RESPONSES: DialectName.RESPONSES,
-    Operation.GEMINI: DialectName.GEMINI,
-    Operation.CONVERSE: DialectName.CONVERSE,
-    Operation.COHERE_CHAT: DialectName.COHERE,
-    Operation.OLLAMA_CHAT: DialectName.OLLAMA,
-}
+SPOKEN: Final = {Operation(name.value): name for name in DialectName}
 MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
 EMBEDDED: Final = {
     Operation.EMBEDDINGS: embeddings.Form.OPENAI,
@@ -184,6 +177,8 @@ def to_client(headers: list[tuple[str, str]], *, stream: bool) -> list[tuple[str
 class _Reader(Protocol):
     """Makes the client's bytes of the provider's, piece by piece."""
 
+    missing: dict[Aspect, None]
+
     async def read(self) -> bytes: ...
 
 
@@ -203,6 +198,11 @@ class Translated:
             self._reader = _Stream(response, call, written.via, written.head, origin, now)
         else:
             self._reader = _Whole(response, call, written, origin)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What of the answer the client's dialect has no word for, as far as it has been read."""
+        return tuple(aspect.value for aspect in self._reader.missing)
 
     def header(self, name: str) -> str:
         """The value of a header of the provider's, or an empty text; the type of a stream is the client's."""
@@ -233,6 +233,7 @@ class _Whole:
         self._written_as = written
         self._origin = origin
         self._over = False
+        self.missing: dict[Aspect, None] = {}
 
     async def read(self) -> bytes:
         if self._over:
@@ -269,12 +270,16 @@ class _Whole:
             return written.vectors(value)
         if written.head is None:
             raise ValueError("this answer is relayed")
-        answer = fold(dialect(SPOKEN[written.via]).read_answer(value, self._origin))
-        return dialect(SPOKEN[self._call.operation]).write_answer(answer, written.head)
+        events = list(dialect(SPOKEN[written.via]).read_answer(value, self._origin))
+        spoken = dialect(SPOKEN[self._call.operation])
+        answer = spoken.write_answer(fold(events), written.head)
+        self.missing = missing(events, spoken.untold)
+        return answer
 
 
 class _Stream:
-    """`_trouble` waits until what came before it is out."""
+    """`_trouble` waits until what came before it is out. What is missing in the answer is told before its end, in a
+    comment: its head was out before that was known."""
 
     def __init__(
         self,
@@ -289,8 +294,12 @@ class _Stream:
         self._call = call
         self._now = now
         self._parser = dialect(SPOKEN[via]).parser(origin)
-        self._renderer: Renderer = dialect(SPOKEN[call.operation]).renderer(head)
-        self._ping = _GOOGLE_PING if call.operation is Operation.GEMINI else _PING
+        spoken = dialect(SPOKEN[call.operation])
+        self._renderer: Renderer = spoken.renderer(head)
+        self._untold = spoken.untold
+        self.missing: dict[Aspect, None] = {}
+        self._comments = call.operation is not Operation.GEMINI
+        self._ping = _PING if self._comments else _GOOGLE_PING
         self._trouble: UpstreamError | None = None
         self._over = False
         self._said_at = now()
@@ -332,11 +341,17 @@ class _Stream:
 
     def _render(self, event: Event) -> bytes:
         if not isinstance(event, Failed):
-            return self._renderer.event(event)
+            self.missing |= missing((event,), self._untold)
+            out = self._renderer.event(event)
+            return self._comment() + out if isinstance(event, Done) else out
         if event.error is None:
             self._trouble = UpstreamError(FaultKind.INTERRUPTED, Phase.SENT, "its answer ended before its end")
             return b""
         return error_frame(self._call, event.error, self._renderer)
+
+    def _comment(self) -> bytes:
+        names = ", ".join(aspect.value for aspect in self.missing)
+        return f": redeo-dropped: {names}\n\n".encode() if names and self._comments else b""
 
 
 def error_frame(call: Call, error: dict[str, Any], renderer: Renderer) -> bytes:

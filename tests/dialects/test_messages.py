@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from proxy.dialects.events import (
     Done,
     Finished,
     Kind,
+    Laws,
     Started,
     fold,
     unfold,
 )
 from proxy.dialects.messages.models import ways_of
-from proxy.dialects.request import Request
+from proxy.dialects.request import BadRequest, Request
 from tests.dialects.test_translation import behind, good
 from tests.support.sdk_params import MessagesJudge, recorded_requests
 from tests.support.speech import ANTHROPIC, CHAT
@@ -487,6 +489,18 @@ def test_arguments_at_the_beginning_of_a_call_are_not_said_twice() -> None:
         assert [json.loads(piece.text) for piece in answer.pieces] == [{"a": 1}]
 
 
+@pytest.mark.parametrize("start", [[], [START]], ids=["no start", "start"])
+def test_a_provider_may_forget_a_beginning_or_an_end(start: list[Any]) -> None:
+    begun = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "a"}}
+    again_begun = {**begun, "content_block": {"type": "text", "text": "b"}}
+    said = [*start, begun, again_begun, *ended("end_turn")]
+    parser = MESSAGES.parser(ORIGIN)
+    laws = Laws()
+    out = parser.feed(b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in said))
+    answer = fold([laws.see(event) for event in (*out, *parser.close())])
+    assert [piece.text for piece in answer.pieces] == ["a", "b"]
+
+
 def test_what_is_said_of_a_refusal_is_kept() -> None:
     details = {"type": "refusal", "category": "cyber", "explanation": "No."}
     streamed = stream(START, *ended("refusal", stop_details=details))
@@ -577,3 +591,58 @@ async def test_we_choose_the_version_that_keeps_sampling(redeo: Any, provider: A
     assert got.status == 200, got.body
     assert up.requests[0].header("anthropic-version") == "2023-06-01"
     assert up.requests[0].json["temperature"] == 0.5
+
+
+ODD = [None, 0, -1, 1.5, True, "", [], {}, [None], ["a", {}], {"type": "x"}, "\ud800", 10**30]
+
+
+@pytest.mark.parametrize("there", [DialectName.MESSAGES, DialectName.GEMINI])
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_no_request_makes_a_codec_fail(there: DialectName, odd: Any) -> None:
+    """Each place of a full request in turn holds something odd: it is refused by name, or written."""
+    for path in places(FULL):
+        body = json.loads(json.dumps(FULL))
+        spot = body
+        for step in path[:-1]:
+            spot = spot[step]
+        spot[path[-1]] = odd
+        try:
+            request = MESSAGES.read_request(body)
+        except BadRequest:
+            continue
+        for model in (OLD, ALWAYS, "gemini-2.5-pro"):
+            dialect(there).write_request(request, Target("o", model))
+
+
+FULL: Any = {
+    "model": "m", "max_tokens": 9000, "temperature": 1, "top_p": 0.5, "top_k": 4, "stop_sequences": ["a"],
+    "system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": "1h"}}],
+    "messages": [
+        {"role": "user", "content": [
+            {"type": "search_result", "source": "s", "title": "t", "content": [{"type": "text", "text": "a"}]},
+            {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "a"}]}},
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}]},
+        {"role": "assistant", "content": [
+            {"type": "thinking", "thinking": "hm", "signature": "s"},
+            {"type": "text", "text": "x", "citations": [{"type": "char_location", "cited_text": "q"}]},
+            {"type": "tool_use", "id": "a", "name": "f", "input": {}, "caller": {"type": "direct"}}]},
+        {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "a", "content": [{"type": "text", "text": "x"}], "is_error": True}]},
+    ],
+    "thinking": {"type": "enabled", "budget_tokens": 2000, "display": "summarized"},
+    "output_config": {"effort": "high", "format": {"type": "json_schema", "schema": {
+        "type": "object", "required": ["a"], "allOf": [{"properties": {"b": {}}, "required": ["b"]}],
+        "properties": {"a": {"$ref": "#/$defs/a", "description": "d"}}, "$defs": {"a": {"enum": ["", "x"]}}}}},
+    "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True},
+    "tools": [{"name": "f", "strict": True, "input_schema": {"type": "object", "anyOf": [{"$ref": "#/$defs/a"}]}},
+              {"type": "web_search_20250305", "name": "web_search", "user_location": {"city": "x"}}],
+    "metadata": {"user_id": "u", "team": "t"}, "service_tier": "auto",
+}  # fmt: skip
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every way into a value."""
+    rows = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, inner in rows:
+        yield (*path, step)
+        yield from places(inner, (*path, step))

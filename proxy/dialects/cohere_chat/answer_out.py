@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from proxy.dialects import sse
+from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.base import ReplyHead
 from proxy.dialects.blocks import Count, Finish, Opaque
 from proxy.dialects.cohere_chat.cites import rows_for
@@ -25,6 +26,17 @@ from proxy.dialects.events import (
 )
 from proxy.dialects.json import encode
 
+UNTOLD: Final[Untold] = {
+    Aspect.LOGPROBS: "tokens are told by their numbers",
+    Aspect.CHOICES: "there is one answer to a question",
+    Aspect.AUDIO: "answers have no sound",
+    Aspect.SEARCHES: "there is no place for the work of another provider's own tools",
+    Aspect.BUILT_IN_TOOLS: "there is no place for the work of another provider's own tools",
+    Aspect.CACHE_WRITES: "usage has no such count",
+    Aspect.REASONING_TOKENS: "usage does not tell thinking apart",
+    Aspect.AUDIO_TOKENS: "usage does not tell sound apart",
+    Aspect.SEARCH_COUNT: "usage has no such count",
+}
 _FINISH_WORDS: Final = {
     Finish.STOP_SEQUENCE: "STOP_SEQUENCE",
     Finish.LENGTH: "MAX_TOKENS",

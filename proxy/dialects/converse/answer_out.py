@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.aws_events import frame
 from proxy.dialects.base import ReplyHead
 from proxy.dialects.blocks import Count, Finish, Opaque, Reasoning
@@ -25,6 +26,16 @@ from proxy.dialects.events import (
 )
 from proxy.dialects.json import decode_object, encode
 
+UNTOLD: Final[Untold] = {
+    Aspect.LOGPROBS: "there are no log probabilities",
+    Aspect.CHOICES: "there is one answer to a question",
+    Aspect.AUDIO: "answers have no sound",
+    Aspect.SEARCHES: "there is no place for the work of another provider's own tools",
+    Aspect.BUILT_IN_TOOLS: "there is no place for the work of another provider's own tools",
+    Aspect.REASONING_TOKENS: "usage does not tell thinking apart",
+    Aspect.AUDIO_TOKENS: "usage does not tell sound apart",
+    Aspect.SEARCH_COUNT: "usage has no such count",
+}
 _FINISH_WORDS: Final = {
     Finish.STOP: "end_turn",
     Finish.STOP_SEQUENCE: "stop_sequence",

@@ -256,7 +256,8 @@ class GeminiParser:
             given = camel(support)
             segment = camel(read.table(given.get("segment")))
             start, end = read.number(segment.get("startIndex")), read.number(segment.get("endIndex"))
-            for number in given.get("groundingChunkIndices") or ():
+            numbers = given.get("groundingChunkIndices")
+            for number in numbers if isinstance(numbers, list) else ():
                 if isinstance(number, int) and 0 <= number < len(chunks):
                     source = _source(chunks[number])
                     first, last = (_letters(data, at_byte) for at_byte in (start, end))

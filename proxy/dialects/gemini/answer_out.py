@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from proxy.dialects import sse
+from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.base import ReplyHead
 from proxy.dialects.blocks import Count, Finish
 from proxy.dialects.events import (
@@ -28,6 +29,12 @@ from proxy.dialects.events import (
 from proxy.dialects.gemini.parts import NAME, signature_for
 from proxy.dialects.json import decode_object, encode
 
+UNTOLD: Final[Untold] = {
+    Aspect.SEARCHES: "a search of another provider's is told by its citations alone",
+    Aspect.BUILT_IN_TOOLS: "there is no place for the work of another provider's own tools",
+    Aspect.CACHE_WRITES: "usage has no such count",
+    Aspect.SEARCH_COUNT: "usage has no such count",
+}
 _FINISH_WORDS: Final = {
     Finish.STOP: "STOP",
     Finish.STOP_SEQUENCE: "STOP",

@@ -220,7 +220,8 @@ def _read_tool_config(config: dict[str, Any], request: Request) -> None:
     spec = camel(read.table(config.pop("functionCallingConfig", None)))
     for name in set(spec) - {"mode", "allowedFunctionNames"}:
         request.extras[f"toolConfig.functionCallingConfig.{name}"] = spec[name]
-    names = tuple(name for name in spec.get("allowedFunctionNames") or () if isinstance(name, str))
+    listed = spec.get("allowedFunctionNames")
+    names = tuple(name for name in (listed if isinstance(listed, list) else ()) if isinstance(name, str))
     mode = _MODES.get(read.text(spec.get("mode")).upper())
     if mode == "required" and len(names) == 1:
         mode = "tool"

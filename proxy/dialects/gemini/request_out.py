@@ -206,7 +206,11 @@ class _Writer:
                 self._lose(f"{at}.{name}", "media have no such mark")
 
     def _call(self, block: ToolCall, at: str) -> dict[str, Any]:
-        given = {"input": block.arguments} if block.custom else decode_object(block.arguments.encode() or b"{}")
+        given = (
+            {"input": block.arguments}
+            if block.custom
+            else decode_object(block.arguments.encode("utf-8", "surrogatepass") or b"{}")
+        )
         if given is None:
             self._lose(f"{at}.arguments", "they are not a JSON object", content=True)
         call: dict[str, Any] = {"name": block.name, "args": given or {}}

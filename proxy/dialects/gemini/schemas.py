@@ -106,7 +106,7 @@ def _together(out: dict[str, Any], parts: list[dict[str, Any]], lost: set[str]) 
             if key == "properties":
                 out[key] = {**out.get(key, {}), **value}
             elif key == "required" and isinstance(value, list):
-                before = out.get(key, [])
+                before = out[key] if isinstance(out.get(key), list) else []
                 out[key] = [*before, *(name for name in value if name not in before)]
             elif out.setdefault(key, value) != value:
                 lost.add("allOf")

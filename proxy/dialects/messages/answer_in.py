@@ -82,7 +82,6 @@ class MessagesParser:
         self._origin = origin
         self._splitter = sse.EventSplitter()
         self._ledger = Ledger()
-        self._kinds: dict[int, Kind] = {}
         self._given: dict[int, str] = {}  # arguments that a call began with; what is streamed stands for them
         self._count: Count | None = None
         self._finish: Finished | None = None
@@ -179,19 +178,23 @@ class MessagesParser:
                 note=read.text(details.get("explanation")),
                 details=Opaque(NAME, "stop_details", dict(details), self._origin) if details else None,
             )
-        return self._counted(value.get("usage"))
+        return [*self._begun(), *self._counted(value.get("usage"))]
+
+    def _begun(self) -> list[Event]:
+        """The beginning of a message that has none."""
+        return [] if self._started else self._start({})
 
     def block(self, at: int, entry: Mapping[str, Any]) -> list[Event]:
         """A block begins, in a stream or whole."""
         key = (self._message, at)
         kind = _KINDS.get(read.text(entry.get("type")), Kind.FOREIGN)
-        self._kinds[at] = kind
+        before = [*self._begun(), *self.stop(at)]  # a provider may forget either
         raw = None
         if kind in (Kind.FOREIGN, Kind.SERVER_CALL):
             raw = Opaque(NAME, read.text(entry.get("type")), _without_text(entry), self._origin)
         ident, name = read.text(entry.get("id")), read.text(entry.get("name"))
         start: BlockStart = self._ledger.start(key, kind, ident=ident, name=name, raw=raw)
-        out: list[Event] = [start]
+        out: list[Event] = [*before, start]
         text = read.text(entry.get("text")) or read.text(entry.get("thinking"))
         if kind is Kind.FOREIGN:
             text = read.text(entry.get("content"))

@@ -109,7 +109,7 @@ def _messages(
             messages.append({"role": role, "content": entries, **more})
     for message in messages:
         if message["role"] == "user":  # results come first (Anthropic, "Tool use": they must)
-            message["content"].sort(key=lambda entry: entry["type"] != "tool_result")
+            message["content"].sort(key=lambda entry: entry.get("type") != "tool_result")
         message["content"] = _plain(message["content"])
     return messages
 
@@ -229,7 +229,11 @@ def _document(block: Document) -> dict[str, Any] | None:
 
 
 def _call(block: ToolCall, where: str, losses: list[Loss]) -> dict[str, Any]:
-    given = {"input": block.arguments} if block.custom else decode_object(block.arguments.encode() or b"{}")
+    given = (
+        {"input": block.arguments}
+        if block.custom
+        else decode_object(block.arguments.encode("utf-8", "surrogatepass") or b"{}")
+    )
     if given is None:
         losses.append(Loss(f"{where}.arguments", "they are not a JSON object", content=True))
     more = block.seal.data if block.seal is not None and block.seal.dialect == NAME else {}
@@ -271,7 +275,7 @@ def _keep_format(value: Format, body: dict[str, Any]) -> None:
 
 
 def _say_tier(value: Any, body: dict[str, Any]) -> None:
-    word = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}.get(value)
+    word = {"auto": "auto", "default": "standard_only", "standard_only": "standard_only"}.get(str(value))
     if word is None:
         raise Unsayable(f"there is no service tier {value!s:.40}")
     body["service_tier"] = word

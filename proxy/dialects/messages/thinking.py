@@ -156,7 +156,7 @@ def _unbroken(body: dict[str, Any]) -> str:
     last = next((message for message in reversed(messages) if message["role"] == "assistant"), None)
     if _thinks(body) != "enabled" or last is None or isinstance(last["content"], str):
         return ""
-    kinds = [entry["type"] for entry in last["content"]]
+    kinds = [entry.get("type") for entry in last["content"]]
     if "tool_use" in kinds and kinds[0] not in ("thinking", "redacted_thinking"):
         return "the thinking before the last call is not there"
     return ""

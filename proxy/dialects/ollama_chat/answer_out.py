@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.base import ReplyHead
 from proxy.dialects.blocks import Count, Finish
 from proxy.dialects.events import (
@@ -23,6 +24,17 @@ from proxy.dialects.events import (
 )
 from proxy.dialects.json import decode_object, encode
 
+UNTOLD: Final[Untold] = {
+    Aspect.CITATIONS: "texts have no sources",
+    Aspect.CHOICES: "there is one answer to a question",
+    Aspect.AUDIO: "answers have no sound",
+    Aspect.SEARCHES: "there is no place for the work of another provider's own tools",
+    Aspect.BUILT_IN_TOOLS: "there is no place for the work of another provider's own tools",
+    Aspect.CACHE_WRITES: "usage has no such count",
+    Aspect.REASONING_TOKENS: "usage does not tell thinking apart",
+    Aspect.AUDIO_TOKENS: "usage does not tell sound apart",
+    Aspect.SEARCH_COUNT: "usage has no such count",
+}
 _CALLS: Final = (Kind.TOOL_CALL, Kind.CUSTOM_CALL)
 _THOUGHTS: Final = (Kind.REASONING, Kind.SUMMARY)
 _LENGTHS: Final = (Finish.LENGTH, Finish.CONTEXT)
