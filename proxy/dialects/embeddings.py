@@ -2,8 +2,8 @@
 
 Sources: OpenAI API reference, "Create embeddings"; Gemini API, "Embeddings" (`batchEmbedContents`, `embedContent`);
 Cohere API reference, "Embed (V2)"; Amazon Bedrock, "Amazon Titan Embeddings G1 and V2" and "Cohere Embed"; read
-2026-11, held against the recorded traffic. Mistral's and Voyage's forms are OpenAI's with another name for the
-dimensions (`renames` in the catalogue).
+2026-11, held against the recorded traffic. Mistral's and Voyage's forms are OpenAI's with other names for the
+dimensions and the task (`renames` in the catalogue).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from base64 import b64decode, b64encode
 from binascii import Error
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from sys import byteorder
 from typing import Any, Final
 
 import msgspec
@@ -41,10 +42,17 @@ class Task(StrEnum):
     CLASSIFICATION = "classification"
     CLUSTERING = "clustering"
     SIMILARITY = "similarity"
+    QUESTION = "question"
+    FACT = "fact"
+    CODE = "code"
 
 
 class Question(msgspec.Struct):
-    """What to embed. `tokens`: it came as numbers of some model's tokens, which nobody else can read."""
+    """What to embed.
+
+    `tokens`: it came as numbers of some model's tokens, which nobody else can read; `media`: not all of it is text;
+    `kinds`: the parameter that asks for other numbers than floats. `words` is how the client calls size and task.
+    """
 
     texts: list[str]
     tokens: bool = False
@@ -52,6 +60,10 @@ class Question(msgspec.Struct):
     task: Task | None = None
     base64: bool = False
     extras: list[str] = msgspec.field(default_factory=list)
+    media: bool = False
+    floats: bool = True  # as such, be it beside base64
+    kinds: str = ""
+    words: tuple[str, str] = ("dimensions", "input_type")
 
 
 class Vectors(msgspec.Struct):
@@ -68,6 +80,9 @@ _GOOGLE_TASKS: Final = {
     Task.CLASSIFICATION: "CLASSIFICATION",
     Task.CLUSTERING: "CLUSTERING",
     Task.SIMILARITY: "SEMANTIC_SIMILARITY",
+    Task.QUESTION: "QUESTION_ANSWERING",
+    Task.FACT: "FACT_VERIFICATION",
+    Task.CODE: "CODE_RETRIEVAL_QUERY",
 }
 _COHERE_TASKS: Final = {
     Task.QUERY: "search_query",
@@ -75,6 +90,9 @@ _COHERE_TASKS: Final = {
     Task.CLASSIFICATION: "classification",
     Task.CLUSTERING: "clustering",
 }
+_PLAIN_TASKS: Final = {Task.QUERY: "query", Task.DOCUMENT: "document"}
+_NEAREST: Final = {Task.QUESTION: Task.QUERY, Task.FACT: Task.QUERY, Task.CODE: Task.QUERY}
+_LITTLE: Final = byteorder == "little"
 
 
 def _task(word: object, words: Mapping[Task, str]) -> Task | None:
@@ -96,9 +114,13 @@ def read_question(form: Form, body: Mapping[str, Any]) -> Question:
         case Form.COHERE:
             return _from_cohere(body)
         case Form.TITAN:
-            known = {"inputText", "dimensions", "normalize"}
+            known = {"inputText", "dimensions", *(["normalize"] if body.get("normalize") is True else [])}
             texts = [read.must_text(body.get("inputText"), "inputText")]
-            return Question(texts, dimensions=_size(body.get("dimensions")), extras=sorted(set(body) - known))
+            return Question(texts, dimensions=_size(body.get("dimensions")), extras=_others(body, known))
+
+
+def _others(body: Mapping[str, Any], known: set[str]) -> list[str]:
+    return sorted(name for name in set(body) - known if body[name] is not None)
 
 
 def _size(value: object) -> int | None:
@@ -106,18 +128,26 @@ def _size(value: object) -> int | None:
 
 
 def _from_openai(body: Mapping[str, Any]) -> Question:
+    """OpenAI's words and, beside them, those that Mistral and Voyage have in their place."""
     given = body.get("input")
     listed = [given] if isinstance(given, str) else read.must_list(given, "input")
     plain = all(isinstance(item, str) for item in listed)
-    words = {task: task.value for task in Task}
-    known = {"model", "input", "dimensions", "output_dimension", "encoding_format", "input_type", "user"}
+    size = "output_dimension" if "output_dimension" in body else "dimensions"
+    task = _task(body.get("input_type"), {task: task.value for task in Task}) or _task(
+        body.get("input_type"), _COHERE_TASKS
+    )
+    known = {"model", "input", size, *(["input_type"] if task else [])}
+    known |= {"encoding_format"} if body.get("encoding_format") in ("float", "base64") else set()
+    known |= {"output_dtype"}
     return Question(
         list(listed) if plain else [],
         not plain,
-        _size(body.get("dimensions") or body.get("output_dimension")),
-        _task(body.get("input_type"), words),
+        _size(body.get(size)),
+        task,
         body.get("encoding_format") == "base64",
-        sorted(name for name in set(body) - known if body[name] is not None),
+        _others(body, known),
+        kinds="" if body.get("output_dtype") in (None, "float") else "output_dtype",
+        words=(size, "input_type"),
     )
 
 
@@ -125,57 +155,108 @@ def _from_google(requests: list[Mapping[str, Any]], where: str) -> Question:
     if not requests:
         raise BadRequest(f"`{where}` must be a list of requests", where)
     rows = [camel(row) for row in requests]
-    texts = []
+    texts, media = [], False
     for row in rows:
         content = row.get("content")
         parts = [{"text": content}] if isinstance(content, str) else read.rows(read.table(content).get("parts"))
         texts.append("".join(read.text(part.get("text")) for part in parts))
+        media = media or any("text" not in part for part in parts)
     first = rows[0]
-    known = {"model", "content", "taskType", "outputDimensionality"}
-    extras = sorted({name for row in rows for name in set(row) - known if row[name] is not None})
+    task = _task(first.get("taskType"), _GOOGLE_TASKS)
+    known = {"model", "content", "outputDimensionality", *(["taskType"] if task else [])}
+    mixed = [
+        name for name in ("outputDimensionality", "taskType") if any(row.get(name) != first.get(name) for row in rows)
+    ]
     return Question(
         texts,
         dimensions=_size(first.get("outputDimensionality")),
-        task=_task(first.get("taskType"), _GOOGLE_TASKS),
-        extras=extras,
+        task=task,
+        extras=sorted({*mixed, *(name for row in rows for name in _others(row, known))}),
+        media=media,
+        words=("outputDimensionality", "taskType"),
     )
 
 
 def _from_cohere(body: Mapping[str, Any]) -> Question:
-    known = {"model", "texts", "input_type", "output_dimension", "embedding_types"}
-    kinds = body.get("embedding_types") or ["float"]
-    extras = sorted(name for name in set(body) - known if body[name] is not None)
-    if kinds not in (["float"], ["base64"]):
-        extras.append("embedding_types")
-    texts = [read.must_text(item, "texts") for item in read.must_list(body.get("texts"), "texts")]
     task = _task(body.get("input_type"), _COHERE_TASKS)
-    return Question(texts, False, _size(body.get("output_dimension")), task, kinds == ["base64"], extras)
+    known = {"model", "texts", "inputs", "images", "output_dimension", "embedding_types"}
+    known |= {"input_type"} if task else set()
+    kinds = read.must_list(body.get("embedding_types") or ["float"], "embedding_types")
+    texts, media = _cohere_texts(body)
+    return Question(
+        texts,
+        dimensions=_size(body.get("output_dimension")),
+        task=task,
+        base64="base64" in kinds,
+        extras=_others(body, known),
+        media=media,
+        floats="float" in kinds,
+        kinds="embedding_types" if any(kind not in ("float", "base64") for kind in kinds) else "",
+        words=("output_dimension", "input_type"),
+    )
+
+
+def _cohere_texts(body: Mapping[str, Any]) -> tuple[list[str], bool]:
+    """The texts, be they in `texts` or in `inputs`, and whether there is anything else."""
+    if body.get("images"):
+        return [], True
+    if body.get("inputs") is None:
+        return [read.must_text(item, "texts") for item in read.must_list(body.get("texts"), "texts")], False
+    contents = [read.rows(row.get("content")) for row in read.rows(body.get("inputs"))]
+    media = any(part.get("type") != "text" for content in contents for part in content)
+    return ["".join(read.text(part.get("text")) for part in content) for content in contents], media
 
 
 # --- questions out
 
 
-def write_question(form: Form, asked: Question, model: str) -> tuple[dict[str, Any], list[Loss]]:
-    """The question for a provider, and what it could not be told."""
+def write_question(
+    form: Form, asked: Question, model: str, *, tasks: bool = False
+) -> tuple[dict[str, Any], list[Loss]]:
+    """The question for a provider, and what it could not be told. `tasks`: one of OpenAI's form that wants them too,
+    under the name that its row gives to `task`."""
     losses = [Loss(name, "only the client's form has it") for name in asked.extras]
     if asked.tokens:
         losses.append(Loss("input", "numbers of tokens mean something to one model alone", content=True))
+    if asked.media:
+        losses.append(Loss("input", "only texts are embedded here", content=True))
+    if asked.kinds:
+        losses.append(Loss(asked.kinds, "vectors are of floats here", content=True))
     if form in (Form.TITAN, Form.GOOGLE_ONE) and len(asked.texts) != 1:
         losses.append(Loss("input", "it takes one text at a time", content=True))
-    body, more = _WRITERS[form](asked, model)
-    return {name: value for name, value in body.items() if value is not None}, [*losses, *more]
+    body, lost = _WRITERS[form](asked, model)
+    words = _PLAIN_TASKS if form is Form.OPENAI and tasks else _TASKS[form]
+    task = asked.task if asked.task in words else None if asked.task is None else _NEAREST.get(asked.task)
+    if task is not None and task in words:
+        _put_task(form, body, words[task])
+    if asked.task is not None and (task != asked.task or task not in words):
+        lost.append(Loss(asked.words[1], "there is no such task" if words else "there is no such parameter"))
+    return {name: value for name, value in body.items() if value is not None}, [*losses, *lost]
+
+
+_TASKS: Final[dict[Form, Mapping[Task, str]]] = {
+    Form.OPENAI: {},
+    Form.GOOGLE: _GOOGLE_TASKS,
+    Form.GOOGLE_ONE: _GOOGLE_TASKS,
+    Form.COHERE: _COHERE_TASKS,
+    Form.TITAN: {},
+}
+
+
+def _put_task(form: Form, body: dict[str, Any], word: str) -> None:
+    name = {Form.OPENAI: "task", Form.COHERE: "input_type"}.get(form, "taskType")
+    for place in body.get("requests", [body]):
+        place[name] = word
 
 
 def _to_openai(asked: Question, model: str) -> tuple[dict[str, Any], list[Loss]]:
-    lost = [Loss("input_type", "there is no such parameter")] if asked.task is not None else []
+    """Floats are what comes where nothing is said, and Voyage takes no word for them."""
     body = {"model": model, "input": asked.texts, "dimensions": asked.dimensions}
-    return {**body, "encoding_format": "base64" if asked.base64 else "float"}, lost
+    return {**body, "encoding_format": "base64" if asked.base64 else None}, []
 
 
 def _one_for_google(asked: Question, text: str) -> dict[str, Any]:
     said: dict[str, Any] = {"content": {"parts": [{"text": text}]}}
-    if asked.task is not None:
-        said["taskType"] = _GOOGLE_TASKS[asked.task]
     if asked.dimensions is not None:
         said["outputDimensionality"] = asked.dimensions
     return said
@@ -192,15 +273,15 @@ def _to_google_one(asked: Question, _model: str) -> tuple[dict[str, Any], list[L
 
 def _to_cohere(asked: Question, model: str) -> tuple[dict[str, Any], list[Loss]]:
     """`input_type` has to be named; where the client said nothing, the texts are documents."""
-    lost = [Loss("input_type", "there is no such task")] if asked.task is Task.SIMILARITY else []
-    task = _COHERE_TASKS.get(asked.task or Task.DOCUMENT, _COHERE_TASKS[Task.DOCUMENT])
-    body = {"model": model, "texts": asked.texts, "input_type": task, "output_dimension": asked.dimensions}
-    return {**body, "embedding_types": ["float"]}, lost
+    body = {"model": model, "texts": asked.texts, "output_dimension": asked.dimensions}
+    return {**body, "input_type": _COHERE_TASKS[Task.DOCUMENT], "embedding_types": ["float"]}, []
 
 
-def _to_titan(asked: Question, _model: str) -> tuple[dict[str, Any], list[Loss]]:
-    lost = [Loss("input_type", "there is no such parameter")] if asked.task is not None else []
-    return {"inputText": asked.texts[0] if asked.texts else "", "dimensions": asked.dimensions}, lost
+def _to_titan(asked: Question, model: str) -> tuple[dict[str, Any], list[Loss]]:
+    body: dict[str, Any] = {"inputText": asked.texts[0] if asked.texts else ""}
+    if "text-v1" in model or "g1-text" in model:  # Bedrock, "Amazon Titan Embeddings": version 2 alone can choose
+        return body, [Loss(asked.words[0], "this model has one size")] if asked.dimensions else []
+    return {**body, "dimensions": asked.dimensions}, []
 
 
 _WRITERS: Final[dict[Form, Callable[[Question, str], tuple[dict[str, Any], list[Loss]]]]] = {
@@ -254,7 +335,7 @@ def _floats(value: object) -> list[float]:
         return value
     if isinstance(value, str):
         try:
-            data = array("f", b64decode(value, validate=True))
+            data = _swapped(array("f", b64decode(value, validate=True)))
         except (Error, ValueError):
             raise Unreadable("an embedding that is neither numbers nor base64 of them") from None
         return list(data)
@@ -264,27 +345,43 @@ def _floats(value: object) -> list[float]:
 # --- answers out
 
 
-def write_vectors(form: Form, found: Vectors, asked: Question, model: str) -> dict[str, Any]:
-    """The answer for a client. Where the provider does not count tokens, 0 stands where a number has to."""
+def write_vectors(form: Form, found: Vectors, asked: Question, model: str, ident: str = "") -> dict[str, Any]:
+    """The answer for a client. Where the provider does not count tokens, 0 stands where a number has to.
+
+    Raises Unreadable where there is not one vector for each text.
+    """
+    if len(found.vectors) != len(asked.texts):
+        raise Unreadable(f"{len(found.vectors)} embeddings of {len(asked.texts)} texts")
+    tokens = found.tokens or 0
+    counted = {"promptTokenCount": tokens, "totalTokenCount": tokens}
+    usage = {} if found.tokens is None else {"usageMetadata": counted}
     match form:
         case Form.OPENAI:
             shown = [_packed(vector) if asked.base64 else vector for vector in found.vectors]
             rows = [{"object": "embedding", "index": n, "embedding": value} for n, value in enumerate(shown)]
-            usage = {"prompt_tokens": found.tokens or 0, "total_tokens": found.tokens or 0}
-            return {"object": "list", "data": rows, "model": found.model or model, "usage": usage}
+            used = {"prompt_tokens": tokens, "total_tokens": tokens}
+            return {"object": "list", "data": rows, "model": found.model or model, "usage": used}
         case Form.GOOGLE:
-            return {"embeddings": [{"values": vector} for vector in found.vectors]}
+            return {"embeddings": [{"values": vector} for vector in found.vectors], **usage}
         case Form.GOOGLE_ONE:
-            return {"embedding": {"values": found.vectors[0]}}
+            return {"embedding": {"values": found.vectors[0]}, **usage}
         case Form.COHERE:
-            kind = "base64" if asked.base64 else "float"
-            shown = [_packed(vector) if asked.base64 else vector for vector in found.vectors]
-            body: dict[str, Any] = {"embeddings": {kind: shown}, "texts": asked.texts}
+            by_type: dict[str, Any] = {"float": found.vectors} if asked.floats else {}
+            if asked.base64:
+                by_type["base64"] = [_packed(vector) for vector in found.vectors]
             units = {} if found.tokens is None else {"billed_units": {"input_tokens": found.tokens}}
-            return {**body, "meta": units, "response_type": "embeddings_by_type"}
+            body = {"id": ident, "embeddings": by_type, "texts": asked.texts, "meta": units}
+            return {**body, "response_type": "embeddings_by_type"}
         case Form.TITAN:
-            return {"embedding": found.vectors[0], "inputTextTokenCount": found.tokens or 0}
+            return {"embedding": found.vectors[0], "inputTextTokenCount": tokens}
 
 
 def _packed(vector: list[float]) -> str:
-    return b64encode(array("f", vector).tobytes()).decode()
+    return b64encode(_swapped(array("f", vector)).tobytes()).decode()
+
+
+def _swapped(numbers: array[float]) -> array[float]:
+    """Little end first, whatever this machine has."""
+    if not _LITTLE:
+        numbers.byteswap()
+    return numbers

@@ -106,12 +106,13 @@ class Translation:
     def _embedding(self, candidate: Candidate, via: Operation, model: str) -> Written:
         mine, theirs = EMBEDDED[self._call.operation], EMBEDDED[via]
         asked = embeddings.read_question(mine, self._object())
-        body, losses = embeddings.write_question(theirs, asked, model)
+        connection, ident = candidate.connection, self._call.id
+        tasks = "task" in connection.spec.speaks[via].renames
+        body, losses = embeddings.write_question(theirs, asked, model, tasks=tasks)
 
         def answer(value: dict[str, Any]) -> dict[str, Any]:
-            return embeddings.write_vectors(mine, embeddings.read_vectors(theirs, value), asked, model)
+            return embeddings.write_vectors(mine, embeddings.read_vectors(theirs, value), asked, model, ident)
 
-        connection = candidate.connection
         return Written(via, _ready(connection, via, body), _dropped(connection, losses), None, answer)
 
     def _read(self) -> Request:

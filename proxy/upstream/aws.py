@@ -17,7 +17,7 @@ import msgspec
 
 SERVICE: Final = "bedrock"
 _PAIR: Final = re.compile(r"((?:AKIA|ASIA)[A-Z0-9]{12,28}):([A-Za-z0-9/+=]{20,80})(?::(\S{16,}))?")
-_REGION: Final = re.compile(r"bedrock(?:-[a-z]+)*(?:-fips)?\.([a-z]{2}(?:-[a-z]+)+-\d)\.")
+_REGION: Final = re.compile(r"bedrock(?:-[a-z]+)*(?:-fips)?\.([a-z]{2,4}(?:-[a-z]+)+-\d)\.")
 _SIGNED: Final = frozenset({"content-type", "host", "x-amz-date", "x-amz-security-token"})
 
 

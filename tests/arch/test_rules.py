@@ -14,7 +14,14 @@ from tests.support.gates import ROOT, imports, sources
 ABOUT_PROVIDERS = ("config.catalogue", "proxy.upstream.adapters")
 DIALECTS = {"openai", "anthropic"}  # these ids name wire languages too
 # Other meanings of the same word, by module.
-OTHER_MEANINGS: dict[str, set[str]] = {"proxy.upstream.aws": {"bedrock"}}  # AWS's name of the service it signs for
+OTHER_MEANINGS: dict[str, set[str]] = {
+    "proxy.upstream.aws": {"bedrock"},  # AWS's name of the service it signs for
+    "proxy.dialects.converse.params": {
+        "ai21",
+        "cohere",
+        "mistral",
+    },  # makers, as the names of Amazon's models have them
+}
 REVEALS = {"proxy.upstream.sign"}
 
 

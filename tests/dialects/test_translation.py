@@ -12,6 +12,7 @@ from tests.support.speech import (
     ALL,
     ANTHROPIC,
     CHAT,
+    CONVERSE,
     GEMINI,
     PROVIDERS_ONLY,
     RESPONSES,
@@ -204,6 +205,20 @@ async def test_the_next_connection_is_asked_where_nothing_may_be_lost(redeo: Any
     got = await ask(await redeo(entries), CHAT, seed=7)
     assert (got.status, got.attempts) == (200, "beta=200")
     assert not ups[0].requests
+
+
+async def test_a_picture_by_its_address_goes_to_who_can_fetch_it(redeo: Any, provider: Any) -> None:
+    picture = {"type": "image", "source": {"type": "url", "url": "https://a.example/a.png"}}
+    turn = {"role": "user", "content": [{"type": "text", "text": "what is this?"}, picture]}
+    server, ups = await behind(redeo, provider, (CONVERSE, good(CONVERSE)), (CHAT, good(CHAT)))
+    got = await ask(server, ANTHROPIC, messages=[turn])
+    assert (got.status, got.headers["x-redeo-provider"]) == (200, "beta")
+    assert not ups[0].requests
+    assert "https://a.example/a.png" in ups[1].requests[0].body.decode()
+    server, (up,) = await behind(redeo, provider, (CONVERSE, good(CONVERSE)))
+    got = await ask(server, ANTHROPIC, messages=[turn])
+    assert (got.status, up.requests) == (400, [])
+    assert "messages[0].content[1]" in got.json["error"]["message"]
 
 
 async def test_what_another_provider_keeps_is_not_asked_of_this_one(redeo: Any, provider: Any) -> None:

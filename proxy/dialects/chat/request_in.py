@@ -163,7 +163,8 @@ def _source(url: str) -> Source:
 
 def _file(file: Mapping[str, Any], cache: Cache | None) -> Document:
     data = read.text(file.get("file_data"))
-    source = _source(data) if data.startswith("data:") else Source(data=data or None, media_type="application/pdf")
+    placed = data.startswith(("data:", "https://", "http://"))  # OpenRouter takes addresses too
+    source = _source(data) if placed else Source(data=data or None, media_type="application/pdf")
     if file.get("file_id"):
         source = Source(file_id=read.text(file.get("file_id")))
     return Document(source, read.text(file.get("filename")) or None, cache=cache)

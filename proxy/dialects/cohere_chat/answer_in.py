@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Any, Final
 
 from proxy.dialects import read, sse
 from proxy.dialects.base import Unreadable
-from proxy.dialects.blocks import Cite, Count, Finish, Opaque
-from proxy.dialects.cohere_chat.request_in import NAME
-from proxy.dialects.events import BlockDelta, Counted, Done, Event, Failed, Finished, Kind, Started
+from proxy.dialects.blocks import Count, Finish
+from proxy.dialects.cohere_chat.cites import cites_of
+from proxy.dialects.events import BlockDelta, BlockLogprobs, Counted, Done, Event, Failed, Finished, Kind, Started
 from proxy.dialects.flow import Flow
 from proxy.dialects.json import decode
 
@@ -27,11 +28,30 @@ def count_of(usage: object) -> Count | None:
     tokens = read.table(given.get("tokens")) or read.table(given.get("billed_units"))
     if not tokens:
         return None
+    units = read.table(given.get("billed_units"))
     return Count(
-        read.number(tokens.get("input_tokens")),
-        read.number(tokens.get("output_tokens")),
-        read.number(given.get("cached_tokens")),
+        _whole(tokens.get("input_tokens")),
+        _whole(tokens.get("output_tokens")),
+        _whole(given.get("cached_tokens")),
+        searches=_whole(units.get("search_units")),
     )
+
+
+def _whole(value: object) -> int:
+    """The count; the SDK has all of them as floats."""
+    return read.number(int(value) if isinstance(value, float) and isfinite(value) else value)
+
+
+def tokens_of(value: object) -> tuple[dict[str, Any], ...]:
+    """`logprobs`, one entry or several, as the hub has each: a piece of text and how probable all of it was."""
+    found = []
+    for row in [value] if isinstance(value, dict) else read.rows(value):
+        numbers = row.get("logprobs")
+        if isinstance(numbers, list) and numbers and all(isinstance(n, int | float) for n in numbers):
+            text = read.text(row.get("text"))
+            seen = list(text.encode("utf-8", "surrogatepass"))
+            found.append({"token": text, "logprob": sum(numbers), "bytes": seen, "top_logprobs": []})
+    return tuple(found)
 
 
 class CohereParser:
@@ -94,7 +114,8 @@ class CohereParser:
             case "content-start":
                 return self._content(read.table(message.get("content")), begins=True)
             case "content-delta":
-                return self._content(read.table(message.get("content")), begins=False)
+                out = self._content(read.table(message.get("content")), begins=False)
+                return [*out, *self.logprobs(value.get("logprobs"))]
             case "tool-plan-delta":
                 return self._flow.text(0, Kind.SUMMARY, read.text(message.get("tool_plan")))
             case "tool-call-start":
@@ -117,6 +138,12 @@ class CohereParser:
         kind = Kind.REASONING if thinking else Kind.TEXT
         out = self._flow.close(0) if begins else []
         return [*out, *self._flow.text(0, kind, read.text(content.get("thinking" if thinking else "text")))]
+
+    def logprobs(self, value: object) -> list[Event]:
+        """How probable the open text was."""
+        tokens, index = tokens_of(value), self._flow.index(0)
+        text = self._flow.opened(0) is Kind.TEXT
+        return [BlockLogprobs(index, tokens)] if tokens and text and index is not None else []
 
     def _call(self, call: Mapping[str, Any]) -> list[Event]:
         function = read.table(call.get("function"))
@@ -144,20 +171,7 @@ class CohereParser:
     def cites(self, value: object) -> list[Event]:
         """Sources of the open text: one, or a list."""
         rows = [value] if isinstance(value, dict) else read.rows(value)
-        return [event for row in rows for event in self._flow.cite(0, self._cite(row))]
-
-    def _cite(self, row: Mapping[str, Any]) -> Cite:
-        source = next(iter(read.rows(row.get("sources"))), {})
-        document = read.table(source.get("document") or source.get("tool_output"))
-        start, end = row.get("start"), row.get("end")
-        return Cite(
-            read.text(document.get("url")),
-            read.text(document.get("title")) or read.text(source.get("id")),
-            read.text(row.get("text")),
-            start if isinstance(start, int) else None,
-            end if isinstance(end, int) else None,
-            Opaque(NAME, "citation", dict(row), self._origin),
-        )
+        return [e for row in rows for cite in cites_of(row, self._origin) for e in self._flow.cite(0, cite)]
 
     def finish(self, said: Mapping[str, Any]) -> list[Event]:
         """The end, with its reason and the usage."""
@@ -171,12 +185,18 @@ class CohereParser:
             out.append(Counted(count))
         return [*out, Finished(_FINISHES.get(reason, Finish.OTHER), reason), Done()]
 
-    def message(self, message: Mapping[str, Any]) -> list[Event]:
+    def message(self, message: Mapping[str, Any], logprobs: object = None) -> list[Event]:
         """The blocks of a whole message."""
         out = self._flow.text(0, Kind.SUMMARY, read.text(message.get("tool_plan")))
-        for part in read.rows(message.get("content")):
+        parts, cites = read.rows(message.get("content")), read.rows(message.get("citations"))
+        last = max((n for n, part in enumerate(parts) if "text" in part), default=-1)
+        for n, part in enumerate(parts):
             out += self._content(part, begins=True)
-        out += self.cites(message.get("citations"))
+            for row in cites:  # each belongs to the text that it names, or to the last
+                at = row.get("content_index")
+                texts = isinstance(at, int) and at < len(parts) and "text" in parts[at]
+                out += self.cites(row) if n == (at if texts else last) else []
+            out += self.logprobs(logprobs) if n == last else []
         for call in read.rows(message.get("tool_calls")):
             out += [*self._call(call), *self._called()]
         return out
@@ -187,5 +207,5 @@ def read_answer(body: Mapping[str, Any], origin: str) -> Iterable[Event]:
     if not isinstance(body.get("message"), dict):
         raise Unreadable("an answer without `message`")
     parser = CohereParser(origin)
-    out = [*parser.greet(read.text(body.get("id"))), *parser.message(body["message"])]
+    out = [*parser.greet(read.text(body.get("id"))), *parser.message(body["message"], body.get("logprobs"))]
     return [*out, *parser.finish({"finish_reason": "COMPLETE", **body})]

@@ -7,13 +7,14 @@ from typing import Any, Final
 from proxy.dialects import sse
 from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.base import ReplyHead
-from proxy.dialects.blocks import Cite, Count, Finish
-from proxy.dialects.cohere_chat.request_in import NAME
+from proxy.dialects.blocks import Count, Finish, Opaque
+from proxy.dialects.cohere_chat.cites import rows_for
 from proxy.dialects.events import (
     Answer,
     BlockCite,
     BlockDelta,
     BlockEnd,
+    BlockLogprobs,
     BlockStart,
     Counted,
     Done,
@@ -48,7 +49,8 @@ _CALLS: Final = (Kind.TOOL_CALL, Kind.CUSTOM_CALL)
 def usage_of(count: Count) -> dict[str, Any]:
     """The `usage` that says this count."""
     tokens = {"input_tokens": count.input, "output_tokens": count.output}
-    return {"tokens": tokens, "cached_tokens": count.cached}
+    units = {"billed_units": {"search_units": count.searches}} if count.searches else {}
+    return {**units, "tokens": tokens, "cached_tokens": count.cached}
 
 
 def _ending(finish: Finished | None, count: Count | None) -> dict[str, Any]:
@@ -73,25 +75,23 @@ def write_answer(answer: Answer, head: ReplyHead) -> dict[str, Any]:
         message["content"] = content
     if calls:
         message["tool_calls"] = calls
-    cites = [cite_out(cite) for piece in pieces for cite in piece.cites]
+    cites = rows_for(cite for piece in pieces for cite in piece.cites)
     if cites:
         message["citations"] = cites
-    return {"id": answer.id or head.id, "message": message, **_ending(answer.finishes.get(0), answer.count)}
+    body = {"id": answer.id or head.id, "message": message, **_ending(answer.finishes.get(0), answer.count)}
+    tokens = [_logprob(token) for piece in pieces for token in piece.logprobs]
+    return {**body, "logprobs": tokens} if tokens else body
+
+
+def _logprob(token: Any) -> dict[str, Any]:
+    """How probable a piece of text was; the numbers of tokens are the model's own, and not known."""
+    return {"text": token.get("token", ""), "token_ids": [], "logprobs": [token.get("logprob", 0.0)]}
 
 
 def call_of(piece: Piece) -> dict[str, Any]:
     """One entry of `tool_calls`."""
     text = encode({"input": piece.text}).decode() if piece.kind is Kind.CUSTOM_CALL else piece.text
     return {"id": piece.id, "type": "function", "function": {"name": piece.name, "arguments": text}}
-
-
-def cite_out(cite: Cite) -> dict[str, Any]:
-    """One citation, as its maker wrote it where that was this dialect."""
-    if cite.raw is not None and cite.raw.dialect == NAME:
-        return dict(cite.raw.data)
-    document = {"url": cite.url, "title": cite.title}
-    sources = [{"type": "document", "id": cite.url or cite.title, "document": document}]
-    return {"start": cite.start or 0, "end": cite.end or 0, "text": cite.quote, "sources": sources}
 
 
 class CohereRenderer:
@@ -102,7 +102,9 @@ class CohereRenderer:
         self._open: dict[int, tuple[int, Kind]] = {}
         self._custom: dict[int, list[str]] = {}
         self._blocks = 0
+        self._calls = 0
         self._cites = 0
+        self._last: Opaque | None = None  # the citation that was said last
         self._count: Count | None = None
         self._finish: Finished | None = None
 
@@ -121,11 +123,11 @@ class CohereRenderer:
             case BlockEnd():
                 return self._end(event.index)
             case BlockCite() if event.index in self._open:
-                self._cites += 1
-                citations = cite_out(event.cite)
-                return _said("citation-start", self._cites - 1, {"citations": citations}) + _said(
-                    "citation-end", self._cites - 1
-                )
+                return self._cite(event)
+            case BlockLogprobs() if event.index in self._open:
+                content = {"delta": {"message": {"content": {"text": ""}}}, "index": self._open[event.index][0]}
+                said = [{"type": "content-delta", **content, "logprobs": _logprob(token)} for token in event.tokens]
+                return b"".join(_frame(value) for value in said)
             case Started():
                 return _frame({"type": "message-start", "id": event.id or self._head.id, "delta": {"message": _EMPTY}})
             case Counted():
@@ -138,11 +140,21 @@ class CohereRenderer:
                 pass
         return b""
 
+    def _cite(self, event: BlockCite) -> bytes:
+        out = b""
+        for row in rows_for([event.cite], self._last):
+            out += _said("citation-start", self._cites, {"citations": row}) + _said("citation-end", self._cites)
+            self._cites += 1
+        self._last = event.cite.raw
+        return out
+
     def _start(self, event: BlockStart) -> bytes:
         if event.choice or event.kind in (Kind.AUDIO, Kind.FOREIGN, Kind.SERVER_CALL):
             return b""
-        at = self._blocks
-        self._blocks += 1
+        called = event.kind in _CALLS  # calls are counted by themselves
+        at = self._calls if called else self._blocks
+        self._calls += called
+        self._blocks += not called and event.kind is not Kind.SUMMARY
         self._open[event.index] = (at, event.kind)
         if event.kind in _CALLS:
             function = {"name": event.name, "arguments": ""}
@@ -164,7 +176,7 @@ class CohereRenderer:
         if kind is Kind.TOOL_CALL:
             return _said("tool-call-delta", at, {"tool_calls": {"function": {"arguments": event.text}}})
         if kind is Kind.SUMMARY:
-            return _said("tool-plan-delta", at, {"tool_plan": event.text})
+            return _frame({"type": "tool-plan-delta", "delta": {"message": {"tool_plan": event.text}}})
         return _said("content-delta", at, {"content": {"thinking" if kind is Kind.REASONING else "text": event.text}})
 
     def _end(self, index: int) -> bytes:

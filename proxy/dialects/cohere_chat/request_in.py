@@ -8,13 +8,12 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from proxy.dialects import read
-from proxy.dialects.base import DialectName
-from proxy.dialects.blocks import Document, Foreign, Opaque, Reasoning, Source, ToolResult
+from proxy.dialects.blocks import Block, Document, Foreign, Opaque, Reasoning, Source, Text, ToolResult
 from proxy.dialects.chat.request_in import tools_of, turn_of
+from proxy.dialects.cohere_chat.cites import NAME, cites_of
 from proxy.dialects.json import encode
 from proxy.dialects.request import Choice, Format, Param, Request, Think, Turn
 
-NAME: Final = DialectName.COHERE
 SAME: Final = {
     "max_tokens": Param.MAX_TOKENS,
     "temperature": Param.TEMPERATURE,
@@ -24,6 +23,7 @@ SAME: Final = {
     "stop_sequences": Param.STOP,
     "presence_penalty": Param.PRESENCE_PENALTY,
     "frequency_penalty": Param.FREQUENCY_PENALTY,
+    "logprobs": Param.LOGPROBS,
 }
 _STRUCTURE: Final = frozenset({"model", "messages", "tools", "stream", "strict_tools"})
 
@@ -60,7 +60,20 @@ def _turn(message: object, where: str) -> Turn:
         else _document(block)
         for block in turn.content
     )
+    blocks = _cited(blocks, read.rows(said.get("citations")))
     return replace(turn, content=(*((Reasoning(plan, summary=True),) if plan else ()), *blocks))
+
+
+def _cited(blocks: tuple[Block, ...], rows: list[Mapping[str, Any]]) -> tuple[Block, ...]:
+    """Each citation with the text that it is of: the one that it names, or the last."""
+    texts = [n for n, block in enumerate(blocks) if isinstance(block, Text)]
+    found = list(blocks)
+    for row in rows:
+        at = row.get("content_index") if row.get("content_index") in texts else texts[-1] if texts else None
+        block = found[at] if isinstance(at, int) else None
+        if isinstance(at, int) and isinstance(block, Text):
+            found[at] = replace(block, cites=(*block.cites, *cites_of(row)))
+    return tuple(found)
 
 
 def _parts(content: Any) -> Any:

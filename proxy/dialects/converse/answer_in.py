@@ -8,8 +8,8 @@ from typing import Any, Final
 from proxy.dialects import read
 from proxy.dialects.aws_events import BadFrame, Frame, FrameSplitter
 from proxy.dialects.base import Unreadable
-from proxy.dialects.blocks import Cite, Count, Finish, Opaque
-from proxy.dialects.converse.parts import NAME, redacted_of, thinking_of
+from proxy.dialects.blocks import Count, Finish, Opaque
+from proxy.dialects.converse.parts import NAME, cite_of, redacted_of, thinking_of
 from proxy.dialects.events import (
     BlockCite,
     BlockDelta,
@@ -36,7 +36,7 @@ _FINISHES: Final = {
 }
 
 
-def count_of(usage: object) -> Count | None:
+def count_of(usage: object, tier: str = "") -> Count | None:
     """`usage`; what was read from or written to a cache stands beside the input (the recorded totals show it)."""
     if not isinstance(usage, dict):
         return None
@@ -48,6 +48,7 @@ def count_of(usage: object) -> Count | None:
         cached=cached,
         cache_write=written,
         cache_write_1h=hour,
+        tier=tier or None,
     )
 
 
@@ -63,7 +64,7 @@ class ConverseParser:
         self._kinds: dict[int, Kind] = {}
         self._signatures: dict[int, str] = {}
         self._empty: set[int] = set()
-        self._called = False
+        self._held: dict[int, tuple[str, dict[str, Any]]] = {}
         self._finish: Finished | None = None
         self._counted = False
 
@@ -123,7 +124,7 @@ class ConverseParser:
             case "messageStop":
                 return self.finish(value)
             case "metadata":
-                count = count_of(value.get("usage"))
+                count = count_of(value.get("usage"), read.text(read.table(value.get("serviceTier")).get("type")))
                 self._counted = self._counted or count is not None
                 return [] if count is None else [Counted(count)]
             case _:
@@ -139,7 +140,7 @@ class ConverseParser:
         more = read.table(value.get("additionalModelResponseFields"))
         sequence = read.table(more.get("delta")).get("stop_sequence") or more.get("stop_sequence")
         self._finish = Finished(known, reason, sequence if isinstance(sequence, str) else None)
-        return self._ledger.end_all()
+        return [event for at in [*self._kinds, *self._held] for event in self.stop(at)]
 
     def _start(self, at: int, start: Mapping[str, Any]) -> list[Event]:
         use = read.table(start.get("toolUse"))
@@ -150,9 +151,8 @@ class ConverseParser:
                 return self._begin(at, Kind.SERVER_CALL, ident, name, raw)
             self._empty.add(at)
             return self._begin(at, Kind.TOOL_CALL, ident, name)
-        if start:
-            kind = next(iter(start))
-            return self._begin(at, Kind.FOREIGN, raw=Opaque(NAME, kind, dict(start), self._origin))
+        for kind, given in start.items():  # what a tool of Amazon's said, or a picture: one that is handed on whole
+            self._held[at] = (kind, dict(read.table(given)))
         return []
 
     def _begin(self, at: int, kind: Kind, ident: str = "", name: str = "", raw: Opaque | None = None) -> list[Event]:
@@ -173,15 +173,28 @@ class ConverseParser:
             return [BlockDelta(index, text)]
         if "reasoningContent" in delta:
             return self._thinking(at, read.table(delta.get("reasoningContent")))
+        if at in self._held:
+            self._more(*self._held[at], delta)
+            return []
         if "citation" in delta:
             return [*self._opened(at, Kind.TEXT), *self._cited(at, read.table(delta.get("citation")))]
         return []
 
+    def _more(self, kind: str, held: dict[str, Any], delta: Mapping[str, Any]) -> None:
+        more = delta.get(kind)
+        if isinstance(more, list):
+            held["content"] = [*held.get("content", ()), *more]
+        elif isinstance(more, dict):
+            held |= more
+
     def _opened(self, at: int, kind: Kind) -> list[Event]:
-        """Texts begin with their first delta."""
-        return [] if self._ledger.index(at) is not None else self._begin(at, kind)
+        """Texts begin with their first delta; one of another kind at the same place is a block of its own."""
+        same = self._ledger.index(at) is not None and self._kinds.get(at) is kind
+        return [] if same else [*self.stop(at), *self._begin(at, kind)]
 
     def _text(self, at: int, kind: Kind, text: str) -> list[Event]:
+        if not text and self._ledger.index(at) is not None:
+            return []
         out = self._opened(at, kind)
         index = self._ledger.index(at)
         return out if index is None or not text else [*out, BlockDelta(index, text)]
@@ -200,10 +213,14 @@ class ConverseParser:
 
     def _cited(self, at: int, cite: Mapping[str, Any]) -> list[Event]:
         index = self._ledger.index(at)
-        return [] if index is None else [BlockCite(index, _cite(cite, self._origin))]
+        return [] if index is None else [BlockCite(index, cite_of(cite, self._origin))]
 
     def stop(self, at: int) -> list[Event]:
         """A block ends; a call without arguments has none."""
+        if at in self._held:
+            kind, held = self._held.pop(at)
+            raw = Opaque(NAME, kind, {kind: held}, self._origin)
+            return [*self._begin(at, Kind.FOREIGN, raw=raw), *self._ledger.end(at)]
         index = self._ledger.index(at)
         if index is None:
             return []
@@ -238,14 +255,6 @@ class ConverseParser:
             kind = next(iter(entry), "block")
             out = self._begin(at, Kind.FOREIGN, raw=Opaque(NAME, kind, dict(entry), self._origin))
         return [*out, *self.stop(at)]
-
-
-def _cite(row: Mapping[str, Any], origin: str) -> Cite:
-    place = read.table(row.get("location"))
-    web = read.table(place.get("web"))
-    quote = "".join(read.text(r.get("text")) for r in read.rows(row.get("sourceContent")))
-    url = read.text(web.get("url")) or read.text(row.get("source"))
-    return Cite(url, read.text(row.get("title")), quote, raw=Opaque(NAME, "citation", dict(row), origin))
 
 
 def read_answer(body: Mapping[str, Any], origin: str) -> Iterable[Event]:

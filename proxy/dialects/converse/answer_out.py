@@ -7,8 +7,8 @@ from typing import Any, Final
 from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.aws_events import frame
 from proxy.dialects.base import ReplyHead
-from proxy.dialects.blocks import Cite, Count, Finish, Reasoning
-from proxy.dialects.converse.parts import NAME, thinking_for
+from proxy.dialects.blocks import Count, Finish, Opaque, Reasoning
+from proxy.dialects.converse.parts import NAME, cite_for, cited_for, thinking_for
 from proxy.dialects.events import (
     Answer,
     BlockCite,
@@ -86,10 +86,7 @@ def _metadata(count: Count | None) -> dict[str, Any]:
 def _entry(piece: Piece) -> dict[str, Any] | None:
     match piece.kind:
         case Kind.TEXT | Kind.REFUSAL:
-            if piece.cites:
-                cited = [cite_out(cite) for cite in piece.cites]
-                return {"citationsContent": {"content": [{"text": piece.text}], "citations": cited}}
-            return {"text": piece.text}
+            return cited_for(piece.text, piece.cites) if piece.cites else {"text": piece.text}
         case Kind.REASONING | Kind.SUMMARY:
             return thinking_for(Reasoning(piece.text, piece.seal))
         case Kind.TOOL_CALL | Kind.CUSTOM_CALL:
@@ -104,14 +101,6 @@ def _entry(piece: Piece) -> dict[str, Any] | None:
             return dict(piece.raw.data)
         case _:
             return None
-
-
-def cite_out(cite: Cite) -> dict[str, Any]:
-    """One citation, as its maker wrote it where that was this dialect."""
-    if cite.raw is not None and cite.raw.dialect == NAME:
-        return dict(cite.raw.data)
-    said: dict[str, Any] = {"title": cite.title, "sourceContent": [{"text": cite.quote}]}
-    return {**said, "location": {"web": {"url": cite.url}}} if cite.url else said
 
 
 class ConverseRenderer:
@@ -152,17 +141,21 @@ class ConverseRenderer:
 
     def _start(self, event: BlockStart) -> bytes:
         start: dict[str, Any] = {}
+        delta: dict[str, Any] = {}
         raw = event.raw if event.raw is not None and event.raw.dialect == NAME else None
         if event.choice or (event.kind in (Kind.SERVER_CALL, Kind.FOREIGN) and raw is None) or event.kind is Kind.AUDIO:
             return b""
         if event.kind in (Kind.TOOL_CALL, Kind.CUSTOM_CALL):
             start = {"toolUse": {"toolUseId": event.id, "name": event.name}}
         elif raw is not None:
-            start = dict(raw.data)
+            start, delta = _begun(raw)
+            if not start:
+                return b""
         at = self._blocks
         self._blocks += 1
         self._open[event.index] = (at, event.kind)
-        return _said("contentBlockStart", {"contentBlockIndex": at, "start": start}) if start else b""
+        out = _said("contentBlockStart", {"contentBlockIndex": at, "start": start}) if start else b""
+        return out + _said("contentBlockDelta", {"contentBlockIndex": at, "delta": delta}) if delta else out
 
     def _delta(self, event: BlockDelta) -> bytes:
         found = self._open.get(event.index)
@@ -192,7 +185,7 @@ class ConverseRenderer:
             out = b"" if texts is None else _said("contentBlockDelta", {"contentBlockIndex": at, "delta": given})
             return out + _said("contentBlockStop", {"contentBlockIndex": at})
         if isinstance(event, BlockCite):
-            return _said("contentBlockDelta", {"contentBlockIndex": at, "delta": {"citation": cite_out(event.cite)}})
+            return _said("contentBlockDelta", {"contentBlockIndex": at, "delta": {"citation": cite_for(event.cite)}})
         if kind not in _THOUGHTS:
             return b""
         said = thinking_for(Reasoning("", event.seal))["reasoningContent"]
@@ -203,3 +196,14 @@ class ConverseRenderer:
 def _said(kind: str, value: dict[str, Any]) -> bytes:
     headers = {":event-type": kind, ":content-type": "application/json", ":message-type": "event"}
     return frame(encode(value), headers)
+
+
+def _begun(raw: Opaque) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How a stream begins a block of the provider's own, and what it says next; nothing where it has no word."""
+    for kind, inner in (("toolUse", "input"), ("toolResult", "content"), ("image", "source")):
+        if isinstance(raw.data.get(kind), dict):
+            given = dict(raw.data[kind])
+            rest = given.pop(inner, None)
+            delta = {"toolResult": rest, "image": {"source": rest}}.get(kind) if rest else None
+            return {kind: given}, {} if delta is None else {kind: delta}
+    return {}, {}

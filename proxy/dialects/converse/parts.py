@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from proxy.dialects import read, seals
 from proxy.dialects.base import DialectName
-from proxy.dialects.blocks import Audio, Block, Document, Foreign, Image, Opaque, Reasoning, Source
+from proxy.dialects.blocks import Audio, Block, Cite, Document, Foreign, Image, Opaque, Reasoning, Source
 from proxy.dialects.json import encode
 
 NAME: Final = DialectName.CONVERSE
@@ -25,7 +25,12 @@ _DOCUMENTS: Final = {
     "md": "text/markdown",
 }
 _FORMATS: Final = {kind: form for form, kind in _DOCUMENTS.items()}
+_TEXTS: Final = frozenset({"application/json", "application/xml", "application/yaml", "application/x-ndjson"})
 _SOUNDS: Final = {"mp3": "audio/mpeg", "wav": "audio/wav"}
+_HEARD: Final = frozenset(
+    {"mp3", "opus", "wav", "aac", "flac", "mp4", "ogg", "mkv", "mka", "x-aac", "m4a", "mpeg", "mpga", "pcm", "webm"}
+)
+_SEEN: Final = frozenset({"png", "jpeg", "gif", "webp"})
 
 
 def media_of(entry: Mapping[str, Any]) -> Block | None:
@@ -58,7 +63,7 @@ def _source(data: str, place: str, kind: str) -> Source:
 def media_for(block: Image | Document | Audio, names: set[str]) -> dict[str, Any] | None:
     """The entry that says it; None where there is no way: only bytes and S3 are taken. `names` are taken already."""
     source = block.source
-    kind = source.media_type or ""
+    kind = source.kind or ""
     place: dict[str, Any]
     if source.data is not None:
         place = {"bytes": source.data}
@@ -68,18 +73,35 @@ def media_for(block: Image | Document | Audio, names: set[str]) -> dict[str, Any
         place = {"bytes": b64encode(source.text.encode("utf-8", "surrogatepass")).decode()}
     else:
         return None
-    if isinstance(block, Image):
-        form = kind.partition("/")[2] or "png"
-        return {"image": {"format": "jpeg" if form == "jpg" else form, "source": place}}
-    if isinstance(block, Audio):
-        return {"audio": {"format": block.format or kind.partition("/")[2].replace("mpeg", "mp3"), "source": place}}
-    said: dict[str, Any] = {"format": _FORMATS.get(kind, "txt" if kind.startswith("text/") else "pdf")}
-    said |= {"name": _named(block.name or "document", names), "source": place}
+    form = _form(block, kind)
+    if form is None:
+        return None
+    if isinstance(block, Image | Audio):
+        return {"image" if isinstance(block, Image) else "audio": {"format": form, "source": place}}
+    said: dict[str, Any] = {"format": form, "name": _named(block.name or "document", names), "source": place}
     if block.context:
         said["context"] = block.context
     if block.cited:
         said["citations"] = {"enabled": True}
     return {"document": said}
+
+
+def _form(block: Image | Document | Audio, kind: str) -> str | None:
+    """The word for its format; None for one that is not taken."""
+    form = kind.partition(";")[0].partition("/")[2]
+    if isinstance(block, Image):
+        form = {"": "png", "jpg": "jpeg"}.get(form, form)
+        return form if form in _SEEN else None
+    if isinstance(block, Audio):
+        form = block.format or {"": "wav", "mpeg": "mp3", "x-wav": "wav", "wave": "wav"}.get(form, form)
+        return form if form in _HEARD else None
+    plain = kind.partition(";")[0]
+    if plain in _FORMATS:
+        return _FORMATS[plain]
+    if plain.startswith("text/") or plain in _TEXTS or block.source.text is not None:
+        return "txt"
+    end = (block.name or "").rpartition(".")[2].lower()
+    return end if end in _DOCUMENTS else None if plain else "pdf"
 
 
 def _named(name: str, names: set[str]) -> str:
@@ -134,3 +156,24 @@ def thinking_for(block: Reasoning) -> dict[str, Any]:
 def result_text(entry: Mapping[str, Any]) -> str:
     """What a tool said, where it is text or JSON."""
     return entry["text"] if isinstance(entry.get("text"), str) else encode(entry.get("json")).decode()
+
+
+def cite_of(row: Mapping[str, Any], origin: str | None = None) -> Cite:
+    """One citation."""
+    web = read.table(read.table(row.get("location")).get("web"))
+    quote = "".join(read.text(r.get("text")) for r in read.rows(row.get("sourceContent")))
+    url = read.text(web.get("url")) or read.text(row.get("source"))
+    return Cite(url, read.text(row.get("title")), quote, raw=Opaque(NAME, "citation", dict(row), origin))
+
+
+def cite_for(cite: Cite) -> dict[str, Any]:
+    """The entry that says it, as its maker wrote it where that was this dialect."""
+    if cite.raw is not None and cite.raw.dialect == NAME:
+        return dict(cite.raw.data)
+    said: dict[str, Any] = {"title": cite.title, "sourceContent": [{"text": cite.quote}]}
+    return {**said, "location": {"web": {"url": cite.url}}} if cite.url else said
+
+
+def cited_for(text: str, cites: Iterable[Cite]) -> dict[str, Any]:
+    """The entry that is a text with its sources."""
+    return {"citationsContent": {"content": [{"text": text}], "citations": [cite_for(cite) for cite in cites]}}

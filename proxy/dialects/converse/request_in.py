@@ -11,14 +11,16 @@ from proxy.dialects import read
 from proxy.dialects.blocks import (
     Block,
     Cache,
+    Document,
     Foreign,
+    Image,
     Opaque,
     ServerCall,
     Text,
     ToolCall,
     ToolResult,
 )
-from proxy.dialects.converse.parts import NAME, media_of, result_text, thinking_of
+from proxy.dialects.converse.parts import NAME, cite_of, media_of, result_text, thinking_of
 from proxy.dialects.json import decode_object, encode
 from proxy.dialects.request import (
     BadRequest,
@@ -73,7 +75,7 @@ def _blocks(content: object, where: str) -> Iterator[Block]:
         given = read.must_table(entry, f"{where}[{n}]")
         point = given.get("cachePoint")
         if isinstance(point, dict) and isinstance(waiting, _MARKED):
-            waiting = marked(waiting, Cache(read.text(point.get("ttl")) or None))
+            waiting = replace(waiting, cache=Cache(read.text(point.get("ttl")) or None))
             continue
         if waiting is not None:
             yield waiting
@@ -82,12 +84,7 @@ def _blocks(content: object, where: str) -> Iterator[Block]:
         yield waiting
 
 
-_MARKED: Final = (Text, ToolCall, ToolResult)
-
-
-def marked(block: Text | ToolCall | ToolResult, cache: Cache) -> Block:
-    """The block with a mark behind it."""
-    return replace(block, cache=cache)
+_MARKED: Final = (Text, Image, Document, ToolCall, ToolResult)
 
 
 def block_of(entry: Mapping[str, Any]) -> Block:
@@ -101,6 +98,10 @@ def block_of(entry: Mapping[str, Any]) -> Block:
         return thinking_of(entry["reasoningContent"])
     if isinstance(entry.get("toolUse"), dict):
         return _call(entry["toolUse"])
+    if isinstance(entry.get("citationsContent"), dict):
+        said = entry["citationsContent"]
+        text = "".join(read.text(row.get("text")) for row in read.rows(said.get("content")))
+        return Text(text, tuple(cite_of(row) for row in read.rows(said.get("citations"))))
     result = entry.get("toolResult")
     if isinstance(result, dict) and not result.get("type"):
         content = tuple(_result_block(row) for row in read.rows(result.get("content")))
@@ -138,6 +139,8 @@ def _read_tools(config: Mapping[str, Any], request: Request) -> None:
                     strict if isinstance(strict, bool) else None,
                 )
             )
+        elif "cachePoint" in row and tools and isinstance(tools[-1], Tool):
+            tools[-1] = replace(tools[-1], cache=Cache(read.text(read.table(row["cachePoint"]).get("ttl")) or None))
         else:
             kind = read.text(read.table(row.get("systemTool")).get("name")) or next(iter(row), "tool")
             tools.append(ServerTool(kind, Opaque(NAME, kind, dict(row))))
@@ -156,12 +159,11 @@ def _read_more(request: Request, output: Mapping[str, Any]) -> None:
         schema = decode_object(read.text(form.get("schema")).encode("utf-8", "surrogatepass"))
         request.params[Param.FORMAT] = Format(schema, read.text(form.get("name")) or "answer", form.get("description"))
         request.names[Param.FORMAT] = "outputConfig.textFormat"
-    more = request.extras.pop("additionalModelRequestFields", None)
+    more = request.extras.pop("additionalModelRequestFields", None) or {}
     if isinstance(more, dict):
         thinking = read.table(more.get("thinking"))
-        effort = read.text(more.get("reasoning_effort")) or read.text(
-            read.table(more.get("output_config")).get("effort")
-        )
+        inner = read.text(read.table(more.get("output_config")).get("effort"))
+        effort = read.text(output.get("effort")) or read.text(more.get("reasoning_effort")) or inner
         if thinking or effort:
             enabled = {"enabled": True, "adaptive": True, "disabled": False}.get(read.text(thinking.get("type")))
             budget = read.number(thinking.get("budget_tokens")) or None

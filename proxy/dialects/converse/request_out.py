@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any, Final
 
-from proxy.dialects import read, seals
+from proxy.dialects import seals
 from proxy.dialects.base import Target
 from proxy.dialects.blocks import (
     Audio,
@@ -21,26 +23,18 @@ from proxy.dialects.blocks import (
     ToolCall,
     ToolResult,
 )
-from proxy.dialects.converse.parts import NAME, media_for, thinking_for
-from proxy.dialects.converse.request_in import SAME
-from proxy.dialects.json import decode_object, encode
-from proxy.dialects.request import (
-    Choice,
-    Format,
-    Loss,
-    Param,
-    Request,
-    Role,
-    Say,
-    ServerTool,
-    Think,
-    Tool,
-    Turn,
-    Unsayable,
-    say_params,
-)
+from proxy.dialects.converse.params import caches, called, maker, write_params
+from proxy.dialects.converse.parts import NAME, cited_for, media_for, thinking_for
+from proxy.dialects.json import decode_object
+from proxy.dialects.request import Loss, Request, Role, ServerTool, Tool, Turn
 
-_BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 32_768}
+_IDENT: Final = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
+_TOOL: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_STATUS: Final = ("", "anthropic", "amazon")  # whose models know that a tool failed ("ToolResultBlock")
+_MEDIA: Final = frozenset({"image", "document", "video", "audio"})
+# What may stand where (the unions of botocore's model; "Message" for the media of the model's turns).
+_SYSTEM: Final = frozenset({"text", "guardContent", "cachePoint"})
+_RESULT: Final = frozenset({"text", "json", "image", "document", "video", "searchResult", "cachePoint"})
 
 
 def write_request(request: Request, target: Target) -> tuple[dict[str, Any], list[Loss]]:
@@ -55,43 +49,47 @@ class _Writer:
         self._losses: list[Loss] = []
         self._names: set[str] = set()  # of documents
         self._points: list[dict[str, Any]] = []
+        self._place = ""  # what is written: system, user, assistant, result
 
     def write(self) -> tuple[dict[str, Any], list[Loss]]:
-        request = self._request
         body: dict[str, Any] = {}
         system: list[dict[str, Any]] = []
         messages: list[dict[str, Any]] = []
-        for n, turn in enumerate(request.turns):
+        for n, turn in enumerate(self._request.turns):
+            instructs = turn.role in (Role.SYSTEM, Role.DEVELOPER) and not messages
+            self._place = "system" if instructs else turn.role.value
             entries = [e for m, b in enumerate(turn.content) for e in self._entries(b, f"messages[{n}].content[{m}]")]
             if turn.name:
                 self._lose(f"messages[{n}].name", "speakers have no names")
-            if turn.role in (Role.SYSTEM, Role.DEVELOPER) and not messages:
+            if instructs:
                 system += entries
             elif entries:
                 _append(messages, turn, entries)
+        for message in messages:
+            self._check(message)
         body["messages"] = messages
         if system:
             body["system"] = system
-        tools = [entry for n, tool in enumerate(request.tools) for entry in self._tool(tool, f"tools[{n}]")]
-        if tools:
-            body["toolConfig"] = {"tools": tools}
-        self._parameters(body)
+        tools = [entry for n, tool in enumerate(self._request.tools) for entry in self._tool(tool, f"tools[{n}]")]
+        if tools or called(messages):
+            body["toolConfig"] = {"tools": tools or [_forgotten(name) for name in called(messages)]}
+        self._losses += write_params(self._request, self._target.model, body)
         return body, self._losses
 
-    def _parameters(self, body: dict[str, Any]) -> None:
-        said: dict[str, Any] = {"body": body, "model": self._target.model, "more": {}, "config": {}}
-        losses = say_params(self._request, _WORDS, said)
-        if self._request.home == NAME:
-            extras = dict(self._request.extras)
-            losses = [loss for loss in losses if loss.what not in extras]
-            said["more"] |= read.table(extras.pop("additionalModelRequestFields", None))
-            body |= {name: value for name, value in extras.items() if "." not in name}
-            said["config"] |= {name.partition(".")[2]: value for name, value in extras.items() if "." in name}
-        self._losses += losses
-        if said["config"]:
-            body["inferenceConfig"] = said["config"]
-        if said["more"]:
-            body["additionalModelRequestFields"] = said["more"]
+    def _check(self, message: dict[str, Any]) -> None:
+        """What holds for a whole message: results come first, and documents have words beside them."""
+        content = message["content"]
+        if message["role"] == "user":
+            groups: list[list[dict[str, Any]]] = []
+            for entry in content:
+                if "cachePoint" in entry and groups:
+                    groups[-1].append(entry)
+                else:
+                    groups.append([entry])
+            groups.sort(key=lambda group: "toolResult" not in group[0])
+            message["content"] = [entry for group in groups for entry in group]
+        if any("document" in entry for entry in content) and not any("text" in entry for entry in content):
+            self._lose("messages.content (document)", "a document needs a text beside it", content=True)
 
     def _lose(self, what: str, why: str, *, content: bool = False) -> None:
         self._losses.append(Loss(what, why, content))
@@ -100,11 +98,9 @@ class _Writer:
         if isinstance(block, Text | Refusal) and not block.text:
             return  # an empty one is refused
         entry = self._entry(block, at)
-        if entry is not None:
+        if entry is not None and self._stands(entry):
             yield entry
-            cache = getattr(block, "cache", None)
-            if cache is not None:
-                yield point(cache)
+            yield from self._point(getattr(block, "cache", None), at)
             if isinstance(block, ToolResult) and self._points:
                 yield self._points.pop()
         elif isinstance(block, Reasoning):
@@ -112,10 +108,32 @@ class _Writer:
         elif isinstance(block, ServerCall) or (isinstance(block, Foreign) and not block.content):
             self._lose(at, "the work of another provider's own tools")
         else:
-            self._lose(at, f"{type(block).__name__.lower()} cannot stand in a message", content=True)
+            self._lose(at, f"{type(block).__name__.lower()} cannot stand in such a message", content=True)
+
+    def _stands(self, entry: dict[str, Any]) -> bool:
+        kind = next(iter(entry), "")
+        if self._place == "system":
+            return kind in _SYSTEM
+        if self._place == "result":
+            return kind in _RESULT
+        return self._place != Role.ASSISTANT or kind not in _MEDIA
+
+    def _point(self, cache: Cache | None, at: str) -> Iterator[dict[str, Any]]:
+        """The mark behind which the prompt may be cached."""
+        if cache is None:
+            return
+        if not caches(self._target.model):
+            self._lose(f"{at}.cache_control", "this model's prompts are cached without marks, if at all")
+            return
+        nova = maker(self._target.model) == "amazon"
+        if cache.ttl and nova:
+            self._lose(f"{at}.cache_control.ttl", "this model caches for five minutes")
+        yield {"cachePoint": {"type": "default", **({"ttl": cache.ttl} if cache.ttl and not nova else {})}}
 
     def _entry(self, block: Block, at: str) -> dict[str, Any] | None:
         match block:
+            case Text(cites=cites) if cites and all(c.raw and c.raw.dialect == NAME for c in cites):
+                return cited_for(block.text, cites)
             case Text(text=text) | Refusal(text=text):
                 return {"text": text}
             case Image() | Document() | Audio():
@@ -133,17 +151,26 @@ class _Writer:
         given = {"input": block.arguments} if block.custom else decode_object(block.arguments.encode() or b"{}")
         if given is None:
             self._lose(f"{at}.arguments", "they are not a JSON object", content=True)
-        return {"toolUse": {"toolUseId": block.id, "name": block.name, "input": given or {}}}
+        self._named(block.name, at)
+        return {"toolUse": {"toolUseId": _ident(block.id), "name": block.name, "input": given or {}}}
+
+    def _named(self, name: str, at: str) -> None:
+        if _TOOL.fullmatch(name) is None:
+            self._lose(f"{at}.name", "a tool's name is at most 64 letters, digits, _ and -", content=True)
 
     def _result(self, block: ToolResult, at: str) -> dict[str, Any]:
-        listed = (e for n, inner in enumerate(block.content) for e in self._entries(inner, f"{at}.content[{n}]"))
+        outside, self._place = self._place, "result"
+        listed = [e for n, inner in enumerate(block.content) for e in self._entries(inner, f"{at}.content[{n}]")]
+        self._place = outside
         content: list[dict[str, Any]] = []
         points: list[dict[str, Any]] = []
         for entry in listed:
             (points if "cachePoint" in entry else content).append(entry)
-        said: dict[str, Any] = {"toolUseId": block.call_id, "content": content or [{"text": ""}]}
-        if block.error:
+        said: dict[str, Any] = {"toolUseId": _ident(block.call_id), "content": content or [{"text": ""}]}
+        if block.error and maker(self._target.model) in _STATUS:
             said["status"] = "error"
+        elif block.error:
+            self._lose(f"{at}.is_error", "results for this model have no such mark; their text stands")
         if points and block.cache is None:  # within a result there is no such mark: it stands behind it
             self._points.append(points[-1])
         return {"toolResult": said}
@@ -160,21 +187,37 @@ class _Writer:
             schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
             if tool.grammar is not None:
                 self._lose(f"{at}.format", "tools take JSON alone")
-        spec: dict[str, Any] = {"name": tool.name, "inputSchema": {"json": schema}}
+        self._named(tool.name, at)
+        spec: dict[str, Any] = {"name": tool.name, "inputSchema": {"json": _object(schema)}}
         if tool.description:
             spec["description"] = tool.description
-        if tool.strict is not None:
-            spec["strict"] = tool.strict
+        if tool.strict:  # not all models know the field, and off is what they all are without it
+            spec["strict"] = True
         for name in tool.extras:
             self._lose(f"{at}.{name}", "tools have no such mark")
         yield {"toolSpec": spec}
-        if tool.cache is not None:
-            yield point(tool.cache)
+        if maker(self._target.model) != "amazon":
+            yield from self._point(tool.cache, at)
+        elif tool.cache is not None:  # Nova has marks in messages and instructions alone
+            self._lose(f"{at}.cache_control", "this model's tools take no mark")
 
 
-def point(cache: Cache) -> dict[str, Any]:
-    """The mark behind which the prompt may be cached."""
-    return {"cachePoint": {"type": "default", **({"ttl": cache.ttl} if cache.ttl else {})}}
+def _ident(ident: str) -> str:
+    """The id of a call in the letters that are allowed; the same for the call and for its result."""
+    return (
+        ident if _IDENT.fullmatch(ident) else f"call_{sha256(ident.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+    )
+
+
+def _object(schema: Any) -> dict[str, Any]:
+    """The schema of a tool's input, which has to say that it is an object."""
+    given = schema if isinstance(schema, dict) else {}
+    return given if "type" in given else {"type": "object", "properties": {}, **given}
+
+
+def _forgotten(name: str) -> dict[str, Any]:
+    """A tool that was called earlier and is no longer offered: calls among the messages need it named."""
+    return {"toolSpec": {"name": name, "inputSchema": {"json": {"type": "object"}}}}
 
 
 def _append(messages: list[dict[str, Any]], turn: Turn, entries: list[dict[str, Any]]) -> None:
@@ -184,98 +227,3 @@ def _append(messages: list[dict[str, Any]], turn: Turn, entries: list[dict[str, 
         messages[-1]["content"] += entries
     else:
         messages.append({"role": role, "content": entries})
-
-
-def _in_config(name: str) -> Say:
-    def say(value: Any, said: dict[str, Any]) -> None:
-        said["config"][name] = value
-
-    return say
-
-
-def _is_claude(said: Mapping[str, Any]) -> bool:
-    return "claude" in said["model"] or "anthropic." in said["model"]
-
-
-def _say_top_k(value: Any, said: dict[str, Any]) -> None:
-    if not _is_claude(said):
-        raise Unsayable("this model has no such parameter")
-    said["more"]["top_k"] = value
-
-
-def _say_think(value: Think, said: dict[str, Any]) -> None:
-    off = value.enabled is False or value.effort == "none"
-    if not _is_claude(said):
-        if off or value.effort is None:
-            raise Unsayable("this model thinks as it likes")
-        said["more"]["reasoning_effort"] = value.effort
-        return
-    if off:
-        said["more"]["thinking"] = {"type": "disabled"}
-        return
-    budget = value.budget or (_BUDGETS.get(value.effort or "") if value.enabled is None else None)
-    if budget is not None:
-        said["more"]["thinking"] = {"type": "enabled", "budget_tokens": max(1024, budget)}
-        room = said["config"].get("maxTokens")
-        if isinstance(room, int) and room <= budget:  # the budget counts into it
-            said["config"]["maxTokens"] = room + budget
-    elif value.enabled:
-        said["more"]["thinking"] = {"type": "adaptive"}
-    if value.effort and budget is None:
-        said["more"]["output_config"] = {"effort": value.effort}
-
-
-def _say_format(value: Format, said: dict[str, Any]) -> None:
-    if value.schema is None:
-        raise Unsayable("JSON without a schema cannot be asked for; ask for it in words")
-    form: dict[str, Any] = {"name": value.name, "schema": encode(value.schema).decode()}
-    if value.description:
-        form["description"] = value.description
-    said["body"]["outputConfig"] = {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": form}}}
-
-
-def _say_choice(value: Choice, said: dict[str, Any]) -> None:
-    config = said["body"].get("toolConfig")
-    if config is None:
-        return
-    if value.mode == "none":
-        raise Unsayable("tools cannot be held back")
-    if value.names and value.mode != "tool":
-        names = set(value.names)
-        config["tools"] = [t for t in config["tools"] if t.get("toolSpec", {}).get("name") in names]
-    mode = {"required": "any"}.get(value.mode, value.mode)
-    config["toolChoice"] = {mode: {"name": value.names[0]} if mode == "tool" else {}}
-
-
-def _say_parallel(value: Any, _said: dict[str, Any]) -> None:
-    if value is False:
-        raise Unsayable("calls may always come together")
-
-
-def _say_one(value: Any, _said: dict[str, Any]) -> None:
-    if value != 1:
-        raise Unsayable("there is one answer to a question")
-
-
-def _say_tier(value: Any, said: dict[str, Any]) -> None:
-    if value not in ("priority", "default", "flex", "reserved", "auto"):
-        raise Unsayable(f"there is no service tier {value!s:.40}")
-    if value != "auto":
-        said["body"]["serviceTier"] = {"type": value}
-
-
-def _say_metadata(value: Any, said: dict[str, Any]) -> None:
-    said["body"]["requestMetadata"] = value
-
-
-_WORDS: Final[Mapping[Param, str | Say]] = {
-    **{param: _in_config(name) for name, param in SAME.items()},
-    Param.TOP_K: _say_top_k,
-    Param.REASONING: _say_think,
-    Param.FORMAT: _say_format,
-    Param.TOOL_CHOICE: _say_choice,
-    Param.PARALLEL_TOOLS: _say_parallel,
-    Param.N: _say_one,
-    Param.SERVICE_TIER: _say_tier,
-    Param.METADATA: _say_metadata,
-}

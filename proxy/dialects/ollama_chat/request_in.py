@@ -52,6 +52,8 @@ def read_request(body: Mapping[str, Any]) -> Request:
     if form == "json" or isinstance(form, dict):
         request.params[Param.FORMAT] = Format(form if isinstance(form, dict) else None)
         request.names[Param.FORMAT] = "format"
+    if form is not None and form != "" and Param.FORMAT not in request.params:
+        request.extras["format"] = form
     if isinstance(think, bool | str):
         effort = think if isinstance(think, str) else None
         request.params[Param.REASONING] = Think(effort, enabled=think if isinstance(think, bool) else None)
@@ -68,7 +70,8 @@ def _turn(message: object, where: str, number: int, calls: dict[str, list[str]])
         ident = read.text(said.get("tool_call_id")) or (waiting[0] if waiting else f"call_{name}")
         if ident in waiting:
             waiting.remove(ident)
-        return Turn(Role.USER, (ToolResult(ident, (Text(read.text(said.get("content"))),), name or None),))
+        content: tuple[Block, ...] = (Text(read.text(said.get("content"))), *_images(said))
+        return Turn(Role.USER, (ToolResult(ident, content, name or None),))
     if role not in ("system", "user", "assistant"):
         raise BadRequest(f"`{where}.role` must be system, user, assistant or tool", f"{where}.role")
     return Turn(Role(role), tuple(_blocks(said, number, calls)))
@@ -79,12 +82,22 @@ def _blocks(said: Mapping[str, Any], number: int, calls: dict[str, list[str]]) -
         yield Reasoning(read.text(said["thinking"]))
     if said.get("content"):
         yield Text(read.text(said["content"]))
-    images = said.get("images")
-    for data in images if isinstance(images, list) else ():
-        yield Image(Source(data=read.text(data), media_type="image/png"))
+    yield from _images(said)
     for n, call in enumerate(read.rows(said.get("tool_calls"))):
         function = read.table(call.get("function"))
         name = read.text(function.get("name"))
         ident = read.text(call.get("id")) or f"call_{number}_{n}"
         calls.setdefault(name, []).append(ident)
         yield ToolCall(ident, name, encode(function.get("arguments") or {}).decode())
+
+
+_KINDS: Final = (("/9j/", "image/jpeg"), ("R0lG", "image/gif"), ("UklG", "image/webp"))
+
+
+def _images(said: Mapping[str, Any]) -> Iterator[Image]:
+    """Ollama does not say of what kind a picture is: its first bytes do."""
+    images = said.get("images")
+    for data in images if isinstance(images, list) else ():
+        text = read.text(data)
+        kind = next((kind for start, kind in _KINDS if text.startswith(start)), "image/png")
+        yield Image(Source(data=text, media_type=kind))

@@ -60,6 +60,7 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
 def _messages(turn: Turn, where: str, names: Mapping[str, str], losses: list[Loss]) -> Iterator[dict[str, Any]]:
     role = {Role.DEVELOPER: "system"}.get(turn.role, turn.role.value)
     said: dict[str, Any] = {"role": role, "content": ""}
+    before = len(losses)
     if turn.name:
         losses.append(Loss(f"{where}.name", "speakers have no names"))
     for n, block in enumerate(turn.content):
@@ -68,16 +69,22 @@ def _messages(turn: Turn, where: str, names: Mapping[str, str], losses: list[Los
             yield _result(block, at, names, losses)
         else:
             _add(block, said, at, losses)
-    if said.keys() > {"role", "content"} or said["content"] or not turn.content:
+    if said.keys() > {"role", "content"} or said["content"] or (not turn.content and before == len(losses)):
         yield said
 
 
 def _add(block: Block, said: dict[str, Any], at: str, losses: list[Loss]) -> None:
     words = block.source.words if isinstance(block, Document) else None
-    if isinstance(block, Text | Refusal) or words is not None:
-        said["content"] += block.text if isinstance(block, Text | Refusal) else words
+    if isinstance(block, Text | Refusal):
+        _write(block.text, said)
+    elif isinstance(block, Document) and words is not None:
+        _write(words, said)
+        told = {"title": block.name, "context": block.context, "citations": block.cited}
+        losses += [Loss(f"{at}.{name}", "a document is its text alone") for name, value in told.items() if value]
     elif isinstance(block, Image) and block.source.data is not None:
         said.setdefault("images", []).append(block.source.data)
+        if block.detail not in (None, "auto"):
+            losses.append(Loss(f"{at}.detail", "there is no such mark"))
     elif isinstance(block, ToolCall):
         _call(block, said, at, losses)
     elif isinstance(block, Reasoning) and block.text and block.seal is None:
@@ -88,6 +95,16 @@ def _add(block: Block, said: dict[str, Any], at: str, losses: list[Loss]) -> Non
         losses.append(Loss(at, "the work of another provider's own tools"))
     else:
         losses.append(Loss(at, f"{type(block).__name__.lower()} cannot stand in a message", content=True))
+    _unmarked(block, at, losses)
+
+
+def _write(text: str, said: dict[str, Any]) -> None:
+    """Texts of one message become one; those of an answer go on, all others stand by themselves."""
+    apart = "\n\n" if said["content"] and text and said["role"] != Role.ASSISTANT else ""
+    said["content"] += apart + text
+
+
+def _unmarked(block: Block, at: str, losses: list[Loss]) -> None:
     if getattr(block, "cache", None) is not None:
         losses.append(Loss(f"{at}.cache_control", "prompts are cached without marks"))
 
@@ -109,6 +126,7 @@ def _result(block: ToolResult, at: str, names: Mapping[str, str], losses: list[L
         _add(inner, said, f"{at}.content[{n}]", losses)
     if block.error:
         losses.append(Loss(f"{at}.is_error", "a tool's result has no such mark; its text stands"))
+    _unmarked(block, at, losses)
     return said
 
 
@@ -119,7 +137,7 @@ def _tool(tool: Tool | ServerTool, at: str, losses: list[Loss]) -> Iterator[dict
         else:
             losses.append(Loss(at, f"there is no built-in tool {tool.kind}"))
         return
-    schema = tool.schema
+    schema = tool.schema or {"type": "object", "properties": {}}
     if tool.custom:  # free text in, as an object of one string
         schema = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
         if tool.grammar is not None:
@@ -141,25 +159,32 @@ def _say_format(value: Format, body: dict[str, Any]) -> None:
     body["format"] = "json" if value.schema is None else value.schema
 
 
+_EFFORTS: Final = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "max"}
+
+
 def _say_think(value: Think, body: dict[str, Any]) -> None:
     if value.enabled is False or value.effort == "none":
         body["think"] = False
-    elif value.effort in ("low", "medium", "high"):
-        body["think"] = value.effort
-    else:
-        body["think"] = True
-        if value.effort is not None or value.budget is not None:
-            raise Unsayable("how much to think is low, medium or high; it was put on")
+        return
+    body["think"] = _EFFORTS.get(value.effort or "", True)
+    if value.effort is not None and value.effort != body["think"]:
+        raise Unsayable(f"how much to think is low, medium, high or max; {body['think']!s:.9} was taken")
+    if value.budget is not None:
+        raise Unsayable("thinking has no budget; it was put on")
 
 
 def _say_choice(value: Choice, body: dict[str, Any]) -> None:
+    """A call cannot be asked for; but what is not to be called is not offered."""
     if value.mode == "none":
         body.pop("tools", None)
-    elif value.mode != "auto" and body.get("tools"):
-        raise Unsayable("a call cannot be asked for")
-    elif value.names:
+        return
+    if value.names:
         names = set(value.names)
         body["tools"] = [tool for tool in body.get("tools", []) if tool.get("function", {}).get("name") in names]
+    if not body.get("tools"):
+        body.pop("tools", None)
+    elif value.mode != "auto":
+        raise Unsayable("a call cannot be asked for")
 
 
 def _say_parallel(value: Any, _body: dict[str, Any]) -> None:
