@@ -14,7 +14,10 @@ from tests.support.gates import ROOT, imports, sources
 ABOUT_PROVIDERS = ("config.catalogue", "proxy.upstream.adapters")
 DIALECTS = {"openai", "anthropic"}  # these ids name wire languages too
 # Other meanings of the same word, by module.
-OTHER_MEANINGS: dict[str, set[str]] = {"proxy.upstream.aws": {"bedrock"}}  # AWS's name of the service it signs for
+OTHER_MEANINGS: dict[str, set[str]] = {
+    "proxy.upstream.aws": {"bedrock"},  # AWS's name of the service it signs for
+    "proxy.dialects.chat.request_in": {"google"},  # a field beside calls in Chat Completions
+}
 REVEALS = {"proxy.upstream.sign"}
 
 
