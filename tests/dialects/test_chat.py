@@ -44,8 +44,9 @@ from proxy.dialects.events import (
     fold,
     unfold,
 )
-from proxy.dialects.request import Choice, Format, Loss, Param, Request, Role, ServerTool, Think, Tool, Turn
+from proxy.dialects.request import BadRequest, Choice, Format, Loss, Param, Request, Role, ServerTool, Think, Tool, Turn
 from tests.support.sdk_types import Judge, recorded_requests
+from tests.support.upstream import chat as scripted
 
 CHAT, MESSAGES, RESPONSES = DialectName.CHAT, DialectName.MESSAGES, DialectName.RESPONSES
 SPOKEN: Dialect = dialect(CHAT)
@@ -676,3 +677,38 @@ def test_a_sealed_thought_can_be_handed_back_from_a_stream() -> None:
 def test_what_was_lost_has_a_name_that_the_client_knows() -> None:
     _, losses = dialect(RESPONSES).write_request(chat(seed=1, top_k=3), Target("o", "m"))
     assert losses == [Loss(name, "there is no such parameter") for name in ("seed", "top_k")]
+
+
+def test_a_picture_in_a_tools_message_stays_there_for_its_own_dialect() -> None:
+    parts = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": "https://x/y.png"}}]
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": parts},
+    ]
+    assert sent(said(*messages))[0]["messages"] == messages
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_tokens", "5"), ("stop", 5), ("stop", [5]), ("service_tier", {}), ("n", True)]
+)  # fmt: skip
+def test_a_parameter_of_the_wrong_kind_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(BadRequest, match=name):
+        chat(**{name: value})
+
+
+async def test_a_provider_gets_ids_and_thinking_as_it_wants_them(redeo: Any, provider: Any) -> None:
+    up = await provider(scripted("yes"))
+    server = await redeo({"mistral": {"base_url": up.base_url}})
+    turns = [
+        {"role": "user", "content": "1 + 2?"},
+        {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "let me see"}]},
+        {"type": "function_call", "call_id": "call_0123456789", "name": "add", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_0123456789", "output": "3"},
+    ]
+    got = await server.request("POST", "/v1/responses", json={"model": "mistral/m", "input": turns})
+    assert got.status == 200
+    assistant, tool = up.requests[0].json["messages"][1:]
+    assert assistant["content"] == [{"type": "thinking", "thinking": [{"type": "text", "text": "let me see"}]}]
+    assert assistant["tool_calls"][0]["id"] == tool["tool_call_id"]
+    assert len(tool["tool_call_id"]) == 9

@@ -62,6 +62,7 @@ from proxy.dialects.request import (
     Turn,
 )
 from tests.support.sdk_types import Judge, recorded_requests
+from tests.support.upstream import stream as scripted_stream
 
 CHAT, MESSAGES, RESPONSES = DialectName.CHAT, DialectName.MESSAGES, DialectName.RESPONSES
 SPOKEN: Dialect = dialect(RESPONSES)
@@ -591,3 +592,37 @@ def test_a_response_repeats_its_question() -> None:
     body = SPOKEN.write_answer(answer(Piece(Kind.TEXT, text="x")), head(request))
     assert (body["instructions"], body["max_output_tokens"], body["temperature"]) == ("be brief", 99, 1)
     Response.model_validate(body)
+
+
+async def test_codex_gets_its_tools_called_by_a_provider_of_chat(redeo: Any, provider: Any) -> None:
+    def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        body = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+        return b"data: " + json.dumps(body).encode() + b"\n\n"
+
+    def call(n: int, text: str, **fields: Any) -> dict[str, Any]:
+        named = {"name": fields.pop("name")} if "name" in fields else {}
+        return {"tool_calls": [{"index": n, "function": {"arguments": text, **named}, **fields}]}
+
+    pieces = [
+        chunk({"role": "assistant", "reasoning_content": "hm"}),
+        chunk(call(0, '{"inp', id="c1", type="function", name="shell__patch")), chunk(call(0, 'ut":"*** x"}')),
+        chunk(call(1, '{"city":', id="c2", type="function", name="mcp__docs__find")), chunk(call(1, '"Ulm"}')),
+        chunk({}, "tool_calls"), b"data: [DONE]\n\n",
+    ]  # fmt: skip
+    up = await provider(scripted_stream(pieces))
+    server = await redeo({"mistral": {"base_url": up.base_url}})
+    got = await server.request("POST", "/v1/responses", json={**CODEX, "model": "mistral/m"})
+    assert got.status == 200, got.body
+    rows = [json.loads(line[6:]) for line in got.body.decode().split("\n") if line.startswith("data: {")]
+    done = [row["item"] for row in rows if row["type"] == "response.output_item.done"]
+    assert [(i["type"], i.get("name"), i.get("namespace"), i.get("input", i.get("arguments"))) for i in done] == [
+        ("reasoning", None, None, None),
+        ("custom_tool_call", "patch", "shell", "*** x"),
+        ("function_call", "find", "mcp__docs__", '{"city":"Ulm"}'),
+    ]
+    assert rows[-1]["type"] == "response.completed"
+    assert "input.phase" in got.headers["x-redeo-dropped"]
+    asked_for = up.requests[0].json
+    assert [tool["function"]["name"] for tool in asked_for["tools"]] == ["mcp__docs__find", "shell__patch", "js"]
+    assert asked_for["messages"][0] == {"role": "system", "content": "be brief"}

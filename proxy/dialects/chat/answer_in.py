@@ -171,7 +171,7 @@ class ChatParser:
             self._logprobs(at, read.table(choice.get("logprobs")), out)
         reason = choice.get("finish_reason")
         error = choice.get("error")
-        if reason in _TROUBLE or isinstance(error, dict):
+        if (isinstance(reason, str) and reason in _TROUBLE) or isinstance(error, dict):
             self._over = True
             said = {"code": reason, "message": "the provider could not finish its answer"}
             out.append(Failed(dict(error) if isinstance(error, dict) else said))
@@ -208,7 +208,8 @@ class ChatParser:
         for row in read.rows(delta.get("annotations")):
             self._cite(at, row, out)
         for n, call in enumerate(read.rows(delta.get("tool_calls"))):
-            self._call(at, call.get("index", n), call, out)
+            place = call.get("index", n)
+            self._call(at, place if isinstance(place, int) else n, call, out)
         legacy = read.table(delta.get("function_call"))
         if legacy.get("name") or legacy.get("arguments"):  # Snowflake fills what is not there with empty texts
             self._call(at, "legacy", {"function": legacy, "id": legacy.get("name")}, out)

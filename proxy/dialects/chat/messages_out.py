@@ -81,8 +81,8 @@ class Messages:
     def _result(self, block: ToolResult, where: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The tool's message; what is no text goes into the user's message behind it."""
         parts = [p for p in (self._part(inner, where) for inner in block.content) if p is not None]
-        texts = [p for p in parts if p["type"] == "text"]
-        others = [p for p in parts if p["type"] != "text"]
+        texts = [p for p in parts if self._home or p["type"] == "text"]
+        others = [p for p in parts if not self._home and p["type"] != "text"]
         if block.error:
             self._losses.append(Loss(f"{where}.is_error", "a tool's result has no such mark; its text stands"))
         content: Any = self._plain(texts) if texts else ("(see the next message)" if others else "")

@@ -94,7 +94,7 @@ def read_request(body: Mapping[str, Any]) -> Request:
             continue
         param = SAME.get(name)
         if param is not None:
-            request.params[param] = value
+            request.params[param] = read.must_be(param, value, name)
             if param.value != name:
                 request.names[param] = name
         elif name not in _READ or not _READ[name](value, request):
@@ -128,7 +128,7 @@ def _numbered(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
 def turn_of(message: object, where: str) -> Turn:
     """One message. Raises BadRequest."""
     said = read.must_table(message, where)
-    role = said.get("role")
+    role = read.text(said.get("role"))
     if role in ("tool", "function"):
         content = tuple(_parts(said.get("content"), f"{where}.content"))
         ident = read.text(said.get("tool_call_id"))
@@ -255,7 +255,7 @@ def call_seal(call: Mapping[str, Any], origin: str | None) -> Opaque | None:
 
 
 def _read_stop(value: Any, request: Request) -> bool:
-    request.params[Param.STOP] = [value] if isinstance(value, str) else value
+    request.params[Param.STOP] = read.must_be(Param.STOP, [value] if isinstance(value, str) else value, "stop")
     return True
 
 

@@ -77,7 +77,7 @@ _TIERS: Final = frozenset({"auto", "default", "flex", "priority", "scale", "fast
 
 
 def _say_tier(value: Any, body: dict[str, Any]) -> None:
-    word = {"standard_only": "default"}.get(value, value)
+    word = {"standard_only": "default"}.get(read.text(value), read.text(value))
     if word not in _TIERS:
         raise Unsayable(f"there is no service tier {value!s:.40}")
     body["service_tier"] = word

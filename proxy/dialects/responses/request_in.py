@@ -106,7 +106,7 @@ def _read_params(body: Mapping[str, Any], request: Request) -> None:
             continue
         param = SAME.get(name)
         if param is not None:
-            request.params[param] = value
+            request.params[param] = read.must_be(param, value, name)
             if param.value != name:
                 request.names[param] = name
         elif name not in _READ or not _READ[name](value, request):
@@ -147,7 +147,7 @@ def _item(item: Mapping[str, Any], where: str) -> Turn:
         case _:
             role = Role.USER if str(kind).endswith("_output") else Role.ASSISTANT
             raw = Opaque(NAME, str(kind), {"type": kind, **item})
-            return Turn(role, (Foreign(raw, content=kind in _CONTENT),))
+            return Turn(role, (Foreign(raw, content=raw.kind in _CONTENT),))
 
 
 def _call(item: Mapping[str, Any], kind: str) -> ToolCall:
@@ -336,7 +336,7 @@ def _read_choice(value: Any, request: Request) -> bool:
 
 
 def _read_include(value: Any, request: Request) -> bool:
-    wanted = set(value) if isinstance(value, list) else set()
+    wanted = {read.text(word) for word in value} if isinstance(value, list) else {""}
     if "message.output_text.logprobs" in wanted:
         request.params[Param.LOGPROBS] = True
         request.names[Param.LOGPROBS] = "include"

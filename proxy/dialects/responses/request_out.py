@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from proxy.dialects import seals
+from proxy.dialects import read, seals
 from proxy.dialects.base import DialectName, Target
 from proxy.dialects.blocks import (
     Audio,
@@ -227,7 +227,7 @@ def _result(block: ToolResult, home: str, where: str, losses: list[Loss]) -> dic
         else:
             parts.append(part)
     output: Any = parts
-    if all(part["type"] == "input_text" for part in parts) and len(parts) < 2:
+    if all(part.keys() == {"type", "text"} for part in parts) and len(parts) < 2:
         output = parts[0]["text"] if parts else ""
     if block.error:
         losses.append(Loss(f"{where}.is_error", "a tool's output has no such mark; its text stands"))
@@ -327,9 +327,11 @@ def _say_verbosity(value: Any, body: dict[str, Any]) -> None:
 def _say_choice(value: Choice, body: dict[str, Any]) -> None:
     known: dict[str, dict[str, str]] = {}
     for tool in body.get("tools", []):
-        inner = tool["tools"] if tool["type"] == "namespace" else [tool]
-        space = tool["name"] if tool["type"] == "namespace" else ""
-        known |= {flat_name(space, t["name"]): {"type": t["type"], "name": t["name"]} for t in inner if "name" in t}
+        spaced = tool.get("type") == "namespace"
+        for inner in tool["tools"] if spaced else [tool]:
+            if inner.get("type") in ("function", "custom"):
+                name = flat_name(tool["name"] if spaced else "", inner["name"])
+                known[name] = {"type": inner["type"], "name": inner["name"]}
     rows = [known.get(name, {"type": "function", "name": name}) for name in value.names]
     if value.mode == "tool":
         body["tool_choice"] = rows[0]
@@ -343,7 +345,7 @@ def _say_logprobs(value: Any, body: dict[str, Any]) -> None:
 
 
 def _say_tier(value: Any, body: dict[str, Any]) -> None:
-    word = {"standard_only": "default"}.get(value, value)
+    word = {"standard_only": "default"}.get(read.text(value), read.text(value))
     if word not in ("auto", "default", "flex", "priority", "scale", "fast", "ultrafast"):
         raise Unsayable(f"there is no service tier {value!s:.40}")
     body["service_tier"] = word
