@@ -139,6 +139,7 @@ def _quirks(entries: Mapping[str, Any]) -> Quirks:
         any_model=entries.get("any_model", False),
         model_prefix=entries.get("model_prefix", ""),
         reasoning_back=entries.get("reasoning_back"),
+        rejects=tuple(entries.get("rejects", ())),
         call_id_length=entries.get("call_id_length", 0),
     )
 

@@ -137,7 +137,11 @@ class Translation:
 def _target(connection: Connection, model: str) -> Target:
     quirks = connection.spec.quirks
     return Target(
-        origin_of(connection), model, reasoning_field=quirks.reasoning_back, call_id_length=quirks.call_id_length
+        origin_of(connection),
+        model,
+        reasoning_field=quirks.reasoning_back,
+        rejects=quirks.rejects,
+        call_id_length=quirks.call_id_length,
     )
 
 

@@ -697,6 +697,15 @@ def test_a_parameter_of_the_wrong_kind_is_refused_by_name(name: str, value: Any)
         chat(**{name: value})
 
 
+def test_what_a_provider_refuses_is_left_out_and_named() -> None:
+    request = said({"role": "user", "content": "x", "name": "Ann"}, n=1, store=True, user="u", max_tokens=5, seed=1)
+    request.home = RESPONSES
+    body, lost = sent(request, rejects=("n", "store", "user", "name"))
+    message = {"role": "user", "content": "x"}
+    assert body == {"model": "m", "messages": [message], "max_completion_tokens": 5, "seed": 1}
+    assert lost == ["messages[0].name", "store", "user"]
+
+
 async def test_a_provider_gets_ids_and_thinking_as_it_wants_them(redeo: Any, provider: Any) -> None:
     up = await provider(scripted("yes"))
     server = await redeo({"mistral": {"base_url": up.base_url}})
@@ -706,8 +715,11 @@ async def test_a_provider_gets_ids_and_thinking_as_it_wants_them(redeo: Any, pro
         {"type": "function_call", "call_id": "call_0123456789", "name": "add", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "call_0123456789", "output": "3"},
     ]
-    got = await server.request("POST", "/v1/responses", json={"model": "mistral/m", "input": turns})
+    asks = {"model": "mistral/m", "input": turns, "max_output_tokens": 20, "store": False, "user": "u"}
+    got = await server.request("POST", "/v1/responses", json=asks)
     assert got.status == 200
+    assert got.headers["x-redeo-dropped"] == "user"
+    assert up.requests[0].json.keys() == {"model", "messages", "max_tokens"}
     assistant, tool = up.requests[0].json["messages"][1:]
     assert assistant["content"] == [{"type": "thinking", "thinking": [{"type": "text", "text": "let me see"}]}]
     assert assistant["tool_calls"][0]["id"] == tool["tool_call_id"]

@@ -43,7 +43,7 @@ class Messages:
         if turn.role is Role.ASSISTANT:
             said = self._assistant(turn, where)
             if len(said) > 1:
-                yield {**said, **self._beside(turn)}
+                yield {**said, **self._beside(turn, where)}
             return
         parts: list[dict[str, Any]] = []
         for n, block in enumerate(turn.content):
@@ -55,10 +55,13 @@ class Messages:
                 part = self._part(block, f"{where}.content[{n}]")
                 parts += [] if part is None else [part]
         if parts:
-            yield {"role": self._role(turn.role), "content": self._plain(parts), **self._beside(turn)}
+            yield {"role": self._role(turn.role), "content": self._plain(parts), **self._beside(turn, where)}
 
-    def _beside(self, turn: Turn) -> dict[str, Any]:
+    def _beside(self, turn: Turn, where: str) -> dict[str, Any]:
         named = {"name": turn.name} if turn.name else {}
+        if named and "name" in self._target.rejects:
+            self._losses.append(Loss(f"{where}.name", "this provider gives speakers no names"))
+            named = {}
         return {**named, **turn.extras} if self._home else named
 
     def _role(self, role: Role) -> str:

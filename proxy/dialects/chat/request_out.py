@@ -124,7 +124,7 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
     tools = list(tools_out(request.tools, losses, body, home=home))
     if tools:
         body["tools"] = tools
-    losses += say_params(request, _WORDS, body)
+    losses += say_params(request, _words(target), body)
     if home:
         losses[:] = _at_home(request, losses, body)
     if not tools:
@@ -134,6 +134,13 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
     return body, losses
+
+
+def _words(target: Target) -> Mapping[Param, str | Say]:
+    """The words that this provider takes."""
+    if not target.rejects:
+        return _WORDS
+    return {p: word for p, word in _WORDS.items() if (word if isinstance(word, str) else p.value) not in target.rejects}
 
 
 def _at_home(request: Request, losses: list[Loss], body: dict[str, Any]) -> list[Loss]:

@@ -86,6 +86,7 @@ def test_a_row_has_the_fields_it_needs_and_none_that_nobody_reads(row: dict[str,
         "model_prefix",
         "reasoning_back",
         "call_id_length",
+        "rejects",
     }
     for route in row["speaks"].values():
         assert isinstance(route, str) or {"path"} <= set(route) <= {"path", "auth", "stream", "only", "adds", "renames"}
