@@ -297,6 +297,18 @@ def test_pictures_in_a_tools_result_follow_it() -> None:
     good(body)
 
 
+def test_no_picture_stands_between_the_results_of_one_turn() -> None:
+    calls = Turn(Role.ASSISTANT, (ToolCall("c1", "f", "{}"), ToolCall("c2", "f", "{}")))
+    seen = ToolResult("c1", (Image(Source(data="AAAA", media_type="image/png")),))
+    turns = (calls, Turn(Role.USER, (seen,)), Turn(Role.USER, (ToolResult("c2", (Text("2"),)),)))
+    messages = sent(asked(RESPONSES, *turns))[0]["messages"]
+    assert [(m["role"], m.get("tool_call_id")) for m in messages[1:]] == [
+        ("tool", "c1"),
+        ("tool", "c2"),
+        ("user", None),
+    ]
+
+
 @pytest.mark.parametrize(
     ("param", "value", "body", "lost"),
     [

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from proxy.dialects import read
 from proxy.dialects.base import DialectName, Target
-from proxy.dialects.chat.messages_out import Messages
+from proxy.dialects.chat.messages_out import Messages, results_first
 from proxy.dialects.chat.messages_out import call_out as call_out
 from proxy.dialects.chat.request_in import SAME
 from proxy.dialects.chat.tools import tools_out
@@ -120,7 +120,8 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
     losses: list[Loss] = []
     home = request.home == NAME
     writer = Messages(target, home, losses)
-    body["messages"] = [m for n, turn in enumerate(request.turns) for m in writer.turn(turn, f"messages[{n}]")]
+    messages = [m for n, turn in enumerate(request.turns) for m in writer.turn(turn, f"messages[{n}]")]
+    body["messages"] = messages if home else results_first(messages)
     tools = list(tools_out(request.tools, losses, body, home=home))
     if tools:
         body["tools"] = tools
