@@ -167,6 +167,9 @@ class Quirks(msgspec.Struct, frozen=True):
     stream_usage: StreamUsage = StreamUsage.ASKED
     any_model: bool = False  # answers to every model name with what it has loaded: names prove nothing
     model_prefix: str = ""  # ids in its model list carry this in front of what requests must say
+    reasoning_back: str | None = None  # the field of Chat's messages in which it wants its thinking back, if any
+    rejects: tuple[str, ...] = ()  # what it refuses of Chat's parameters; `name`: of a message
+    call_id_length: int = 0  # how many letters and digits an id of a tool call must have in Chat; 0: any
 
 
 class ProviderSpec(msgspec.Struct, frozen=True):

@@ -138,6 +138,9 @@ def _quirks(entries: Mapping[str, Any]) -> Quirks:
         stream_usage=StreamUsage(entries.get("stream_usage", StreamUsage.ASKED)),
         any_model=entries.get("any_model", False),
         model_prefix=entries.get("model_prefix", ""),
+        reasoning_back=entries.get("reasoning_back"),
+        rejects=tuple(entries.get("rejects", ())),
+        call_id_length=entries.get("call_id_length", 0),
     )
 
 

@@ -63,9 +63,13 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Cache(msgspec.Struct, frozen=True):
-    """A mark after which the prompt may be cached; `ttl` as Anthropic writes it ("5m", "1h")."""
+    """A mark after which the prompt may be cached; `ttl` as Anthropic writes it ("5m", "1h").
+
+    `point` is OpenAI's own mark as it was written, which OpenAI's dialects alone can say.
+    """
 
     ttl: str | None = None
+    point: Any = None
 
 
 class Cite(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -49,6 +49,7 @@ class Param(StrEnum):
     PARALLEL_TOOLS = "parallel_tool_calls"  # bool
     CACHE_KEY = "prompt_cache_key"
     CACHE_RETENTION = "prompt_cache_retention"
+    CACHE_OPTIONS = "prompt_cache_options"
     SAFETY_ID = "safety_identifier"
     VERBOSITY = "verbosity"
     STORE = "store"
@@ -88,8 +89,19 @@ class Choice(msgspec.Struct, frozen=True):
     names: tuple[str, ...] = ()
 
 
+class Space(msgspec.Struct, frozen=True):
+    """The namespace that a tool was given in, and its name there."""
+
+    name: str
+    inner: str
+    description: str = ""
+
+
 class Tool(msgspec.Struct, frozen=True):
-    """A tool of the client's. `schema` None: it takes free text (`grammar` says which)."""
+    """A tool of the client's. `schema` None: it takes free text (`grammar` says which, as Responses writes it).
+
+    `space`: it stood in a namespace, which its `name` says too for the dialects that have none.
+    """
 
     name: str
     description: str | None = None
@@ -99,6 +111,7 @@ class Tool(msgspec.Struct, frozen=True):
     grammar: Any = None
     cache: Cache | None = None
     extras: Mapping[str, Any] = {}
+    space: Space | None = None
 
 
 class ServerTool(msgspec.Struct, frozen=True):
@@ -153,6 +166,15 @@ class Unsayable(Exception):
 
 
 Say = Callable[[Any, dict[str, Any]], None]
+# What asks for nothing that is not so anyhow: where there is no word for it, nothing is lost.
+_NOTHING: Final[Mapping[Param, Any]] = {
+    Param.N: 1,
+    Param.LOGPROBS: False,
+    Param.LOGIT_BIAS: {},
+    Param.MODALITIES: ["text"],
+    Param.STORE: False,
+    Param.METADATA: {},
+}
 
 
 def say_params(request: Request, words: Mapping[Param, str | Say], body: dict[str, Any]) -> list[Loss]:
@@ -162,7 +184,8 @@ def say_params(request: Request, words: Mapping[Param, str | Say], body: dict[st
         word = words.get(param)
         name = request.names.get(param, param.value)
         if word is None:
-            losses.append(Loss(name, "there is no such parameter"))
+            if param not in _NOTHING or value != _NOTHING[param]:
+                losses.append(Loss(name, "there is no such parameter"))
         elif isinstance(word, str):
             body[word] = value
         else:

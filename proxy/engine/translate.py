@@ -97,7 +97,7 @@ class Translation:
         model = candidate.model or call.model or ""
         if call.operation in EMBEDDED:
             return self._embedding(candidate, via, model)
-        body, losses = dialect(SPOKEN[via]).write_request(self._read(), Target(origin_of(connection), model))
+        body, losses = dialect(SPOKEN[via]).write_request(self._read(), _target(connection, model))
         if via is Operation.CHAT and connection.spec.quirks.stream_usage != "asked":
             body.pop("stream_options", None)
         head = ReplyHead(call.id, self._created, self._read(), model) if via is not call.operation else None
@@ -126,6 +126,17 @@ class Translation:
         if value is None:
             raise BadRequest("the body is not a JSON object")
         return value
+
+
+def _target(connection: Connection, model: str) -> Target:
+    quirks = connection.spec.quirks
+    return Target(
+        origin_of(connection),
+        model,
+        reasoning_field=quirks.reasoning_back,
+        rejects=quirks.rejects,
+        call_id_length=quirks.call_id_length,
+    )
 
 
 def _ready(connection: Connection, via: Operation, body: dict[str, Any]) -> bytes:

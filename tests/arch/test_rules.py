@@ -21,6 +21,7 @@ OTHER_MEANINGS: dict[str, set[str]] = {
         "cohere",
         "mistral",
     },  # makers, as the names of Amazon's models have them
+    "proxy.dialects.chat.request_in": {"google"},  # a field beside calls in Chat Completions
 }
 REVEALS = {"proxy.upstream.sign"}
 

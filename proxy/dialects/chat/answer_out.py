@@ -14,6 +14,7 @@ from proxy.dialects.blocks import (
     Opaque,
     ToolCall,
 )
+from proxy.dialects.chat.request_in import LEGACY, SIGNED
 from proxy.dialects.chat.request_out import call_out
 from proxy.dialects.events import (
     Answer,
@@ -33,6 +34,8 @@ from proxy.dialects.events import (
     Started,
 )
 from proxy.dialects.json import encode
+from proxy.dialects.request import Param
+from proxy.dialects.toolbox import Restored
 
 NAME: Final = DialectName.CHAT
 
@@ -71,17 +74,21 @@ def usage_of(count: Count) -> dict[str, Any]:
 
 def write_answer(answer: Answer, head: ReplyHead) -> dict[str, Any]:
     """See `Dialect`."""
+    answer = Restored(head.request.tools).answer(answer)
+    legacy = head.request.names.get(Param.TOOL_CHOICE) == LEGACY
     choices = []
     for at in sorted({*answer.finishes, *(piece.choice for piece in answer.pieces)} or {0}):
         pieces = [piece for piece in answer.pieces if piece.choice == at]
+        message = _message(pieces)
+        if legacy and "tool_calls" in message:
+            message["function_call"] = message.pop("tool_calls")[0]["function"]
         finish = answer.finishes.get(at)
-        tokens = [token for piece in pieces for token in piece.logprobs]
         choices.append(
             {
                 "index": at,
-                "message": _message(pieces),
-                "logprobs": {"content": tokens, "refusal": None} if tokens else None,
-                "finish_reason": _FINISH_WORDS[finish.reason] if finish else "stop",
+                "message": message,
+                "logprobs": _logprobs_of(pieces),
+                "finish_reason": _ended(finish.reason if finish else Finish.STOP, legacy=legacy),
             }
         )
     body: dict[str, Any] = {
@@ -94,6 +101,16 @@ def write_answer(answer: Answer, head: ReplyHead) -> dict[str, Any]:
     if answer.count is not None:
         body["usage"] = usage_of(answer.count)
     return body
+
+
+def _ended(reason: Finish, *, legacy: bool) -> str:
+    return LEGACY if legacy and reason is Finish.TOOL_CALLS else _FINISH_WORDS[reason]
+
+
+def _logprobs_of(pieces: list[Piece]) -> dict[str, Any] | None:
+    said = [token for piece in pieces if piece.kind is not Kind.REFUSAL for token in piece.logprobs]
+    refused = [token for piece in pieces if piece.kind is Kind.REFUSAL for token in piece.logprobs]
+    return {"content": said or None, "refusal": refused or None} if said or refused else None
 
 
 def _message(pieces: list[Piece]) -> dict[str, Any]:
@@ -117,12 +134,21 @@ def _message(pieces: list[Piece]) -> dict[str, Any]:
         message["reasoning_details"] = [_detail_out(piece.kind, piece.text, piece.seal) for piece in thoughts]
     for piece in pieces:
         if piece.kind is Kind.AUDIO and piece.raw is not None:
-            message["audio"] = {**piece.raw.data, "data": piece.text}
+            about = piece.seal.data if piece.seal is not None else {}
+            message["audio"] = {**piece.raw.data, **about, "data": piece.text}
     return message
 
 
 def _called(piece: Piece) -> dict[str, Any]:
-    return call_out(ToolCall(piece.id, piece.name, piece.text, piece.kind is Kind.CUSTOM_CALL))
+    call = call_out(ToolCall(piece.id, piece.name, piece.text, piece.kind is Kind.CUSTOM_CALL))
+    return call if piece.seal is None else {**call, "extra_content": _extra(piece.seal)}
+
+
+def _extra(seal: Opaque) -> dict[str, Any]:
+    """What belongs to a call, where Google's Chat has it: clients that keep it hand it back unaltered."""
+    if seal.dialect == NAME and isinstance(seal.data, dict):
+        return seal.data
+    return {SIGNED: {"thought_signature": seals.wrap(seal, NAME)}}
 
 
 def _detail_out(kind: Kind, text: str, seal: Opaque | None) -> dict[str, Any]:
@@ -140,6 +166,7 @@ def _detail_out(kind: Kind, text: str, seal: Opaque | None) -> dict[str, Any]:
 
 def _cite_out(cite: Cite) -> dict[str, Any]:
     spot = {"start_index": cite.start or 0, "end_index": cite.end or 0, "title": cite.title, "url": cite.url}
+    spot |= {"content": cite.quote} if cite.quote else {}  # as OpenRouter has it
     return {"type": "url_citation", "url_citation": spot}
 
 
@@ -150,7 +177,9 @@ class ChatRenderer:
         self._head = head
         self._base: dict[str, Any] = {}
         self._blocks: dict[int, tuple[Kind, int, int]] = {}  # index -> kind, choice, number of the call
-        self._thought: set[int] = set()  # blocks of thinking with a text
+        self._thoughts: dict[int, list[str]] = {}  # the texts of thinking, by block
+        self._restored = Restored(head.request.tools)
+        self._legacy = head.request.names.get(Param.TOOL_CHOICE) == LEGACY
         self._calls: dict[int, int] = {}
         self._numbers: dict[tuple[str, int], int] = {}  # of the next entry of a list
         self._greeted: set[int] = set()
@@ -163,6 +192,11 @@ class ChatRenderer:
 
     def event(self, event: Event) -> bytes:
         """See `Renderer`."""
+        if self._restored.needed:
+            return b"".join(self._event(told) for told in self._restored.event(event))
+        return self._event(event)
+
+    def _event(self, event: Event) -> bytes:
         match event:
             case BlockDelta():
                 return self._delta(event)
@@ -181,7 +215,8 @@ class ChatRenderer:
             case Counted():
                 self._count = event.count
             case Finished():
-                return self._greet(event.choice) + self._say(event.choice, {}, _FINISH_WORDS[event.reason])
+                word = _ended(event.reason, legacy=self._legacy)
+                return self._greet(event.choice) + self._say(event.choice, {}, word)
             case Done():
                 return self._end()
             case BlockEnd() | Failed():
@@ -192,10 +227,13 @@ class ChatRenderer:
         """What belongs to a block and is not its text."""
         if isinstance(event, BlockSeal):
             return self._seal(event)
-        choice = self._blocks[event.index][1]
+        kind, choice, _ = self._blocks[event.index]
         if isinstance(event, BlockCite):
             return self._say(choice, {"annotations": [self._numbered("annotations", choice, _cite_out(event.cite))]})
-        return self._say(choice, {}, logprobs={"content": list(event.tokens), "refusal": None})
+        tokens = list(event.tokens)
+        refused = kind is Kind.REFUSAL
+        said = {"content": None, "refusal": tokens} if refused else {"content": tokens, "refusal": None}
+        return self._say(choice, {}, logprobs=said)
 
     def _say(self, choice: int, delta: dict[str, Any], finish: str | None = None, logprobs: Any = None) -> bytes:
         said = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
@@ -220,13 +258,19 @@ class ChatRenderer:
         if event.kind in (Kind.TOOL_CALL, Kind.CUSTOM_CALL):
             number = self._calls.get(choice, 0)
             self._calls[choice] = number + 1
-            form, key = ("custom", "input") if event.kind is Kind.CUSTOM_CALL else ("function", "arguments")
-            call = {"index": number, "id": event.id, "type": form, form: {"name": event.name, key: ""}}
-            out += self._say(choice, {"tool_calls": [call]})
+            out += self._call(choice, number, event)
         elif event.kind is Kind.AUDIO and event.raw is not None:
             out += self._say(choice, {"audio": event.raw.data})
         self._blocks[event.index] = (event.kind, choice, number)
         return out
+
+    def _call(self, choice: int, number: int, event: BlockStart) -> bytes:
+        """A call begins; a client of the old kind can be told of the first alone."""
+        if self._legacy:
+            return b"" if number else self._say(choice, {LEGACY: {"name": event.name, "arguments": ""}})
+        form, key = ("custom", "input") if event.kind is Kind.CUSTOM_CALL else ("function", "arguments")
+        call = {"index": number, "id": event.id, "type": form, form: {"name": event.name, key: ""}}
+        return self._say(choice, {"tool_calls": [call]})
 
     def _delta(self, event: BlockDelta) -> bytes:
         kind, choice, number = self._blocks[event.index]
@@ -234,10 +278,12 @@ class ChatRenderer:
             case Kind.TEXT:
                 return self._say(choice, {"content": event.text})
             case Kind.REASONING | Kind.SUMMARY:
-                self._thought.add(event.index)
+                self._thoughts.setdefault(event.index, []).append(event.text)
                 return self._say(choice, {"reasoning_content": event.text})
             case Kind.REFUSAL:
                 return self._say(choice, {"refusal": event.text})
+            case Kind.TOOL_CALL if self._legacy:
+                return b"" if number else self._say(choice, {LEGACY: {"arguments": event.text}})
             case Kind.TOOL_CALL:
                 return self._say(choice, {"tool_calls": [{"index": number, "function": {"arguments": event.text}}]})
             case Kind.CUSTOM_CALL:
@@ -248,13 +294,19 @@ class ChatRenderer:
                 return b""
 
     def _seal(self, event: BlockSeal) -> bytes:
-        kind, choice, _ = self._blocks[event.index]
-        if kind not in (Kind.REASONING, Kind.SUMMARY):
-            return b""
-        detail = _detail_out(kind, "?" if event.index in self._thought else "", event.seal)
-        for said in ("text", "summary"):  # that went out already
-            detail.pop(said, None)
-        return self._say(choice, {"reasoning_details": [self._numbered("reasoning_details", choice, detail)]})
+        """The seal of thinking goes out with all of its text again: it has to come back as one."""
+        kind, choice, number = self._blocks[event.index]
+        match kind:
+            case Kind.REASONING | Kind.SUMMARY:
+                text = "".join(self._thoughts.pop(event.index, ()))
+                detail = self._numbered("reasoning_details", choice, _detail_out(kind, text, event.seal))
+                return self._say(choice, {"reasoning_details": [detail]})
+            case Kind.TOOL_CALL if not self._legacy:
+                return self._say(choice, {"tool_calls": [{"index": number, "extra_content": _extra(event.seal)}]})
+            case Kind.AUDIO:
+                return self._say(choice, {"audio": event.seal.data})
+            case _:
+                return b""
 
     def _end(self) -> bytes:
         usage = b""

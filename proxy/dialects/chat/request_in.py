@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from proxy.dialects import read, seals
 from proxy.dialects.base import DialectName
 from proxy.dialects.blocks import (
@@ -22,6 +24,8 @@ from proxy.dialects.blocks import (
     ToolCall,
     ToolResult,
 )
+from proxy.dialects.chat.tools import SEARCH, cache_of
+from proxy.dialects.chat.tools import tools_of as tools_of
 from proxy.dialects.json import encode
 from proxy.dialects.request import (
     BadRequest,
@@ -30,9 +34,7 @@ from proxy.dialects.request import (
     Param,
     Request,
     Role,
-    ServerTool,
     Think,
-    Tool,
     Turn,
 )
 
@@ -58,18 +60,22 @@ SAME: Final = {
     "parallel_tool_calls": Param.PARALLEL_TOOLS,
     "prompt_cache_key": Param.CACHE_KEY,
     "prompt_cache_retention": Param.CACHE_RETENTION,
+    "prompt_cache_options": Param.CACHE_OPTIONS,
     "safety_identifier": Param.SAFETY_ID,
     "verbosity": Param.VERBOSITY,
     "store": Param.STORE,
     "modalities": Param.MODALITIES,
     "audio": Param.AUDIO,
     "prediction": Param.PREDICTION,
-    "web_search_options": Param.WEB_SEARCH,
     "moderation": Param.MODERATION,
     "max_tokens": Param.MAX_TOKENS,
     "max_completion_tokens": Param.MAX_TOKENS,
 }
-_STRUCTURE: Final = frozenset({"model", "messages", "tools", "functions", "stream", "stream_options"})
+_STRUCTURE: Final = frozenset({"model", "messages", "tools", "functions", "stream", "stream_options", SEARCH})
+_KNOWN: Final = frozenset(
+    {"role", "content", "name", "refusal", "tool_calls", "function_call", "tool_call_id", "audio", "annotations"}
+    | {"reasoning", "reasoning_content", "reasoning_details"}
+)  # of a message
 
 
 def read_request(body: Mapping[str, Any]) -> Request:
@@ -78,13 +84,17 @@ def read_request(body: Mapping[str, Any]) -> Request:
         turn_of(message, f"messages[{n}]") for n, message in enumerate(read.must_list(body.get("messages"), "messages"))
     ]
     request = Request(NAME, read.text(body.get("model")) or None, tuple(turns), stream=body.get("stream") is True)
+    request.turns = _numbered(request.turns)
+    request.extras = {f"messages[{n}].{name}": value for n, t in enumerate(turns) for name, value in t.extras.items()}
     request.tools = tuple(tools_of(body))
+    if body.get("functions"):
+        request.names[Param.TOOL_CHOICE] = LEGACY
     for name, value in body.items():
         if name in _STRUCTURE or value is None:
             continue
         param = SAME.get(name)
         if param is not None:
-            request.params[param] = value
+            request.params[param] = read.must_be(param, value, name)
             if param.value != name:
                 request.names[param] = name
         elif name not in _READ or not _READ[name](value, request):
@@ -92,20 +102,44 @@ def read_request(body: Mapping[str, Any]) -> Request:
     return request
 
 
+LEGACY: Final = "function_call"  # how a client of the old kind spells the choice, and wants to be told of a call
+
+
+def _numbered(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """Calls of the old kind have no ids: each gets one, and the results behind them the same in order."""
+    number = 0
+    waiting: list[str] = []
+    out: list[Turn] = []
+    for turn in turns:
+        blocks: list[Block] = []
+        for block in turn.content:
+            if isinstance(block, ToolCall) and not block.id:
+                number += 1
+                waiting.append(f"call_{number}")
+                blocks.append(replace(block, id=waiting[-1]))
+            elif isinstance(block, ToolResult) and not block.call_id and waiting:
+                blocks.append(replace(block, call_id=waiting.pop(0)))
+            else:
+                blocks.append(block)
+        out.append(replace(turn, content=tuple(blocks)))
+    return tuple(out)
+
+
 def turn_of(message: object, where: str) -> Turn:
     """One message. Raises BadRequest."""
     said = read.must_table(message, where)
-    role = said.get("role")
+    role = read.text(said.get("role"))
     if role in ("tool", "function"):
         content = tuple(_parts(said.get("content"), f"{where}.content"))
-        ident = read.text(said.get("tool_call_id") or said.get("name"))
+        ident = read.text(said.get("tool_call_id"))
         return Turn(Role.USER, (ToolResult(ident, content, read.text(said.get("name")) or None),))
     if role not in _ROLES:
         raise BadRequest(f"`{where}.role` must be system, developer, user, assistant or tool", f"{where}.role")
     blocks = list(_parts(said.get("content"), f"{where}.content"))
     if role == "assistant":
         blocks = [*_reasoning_of(said), *blocks, *_said_beside(said)]
-    return Turn(_ROLES[role], tuple(blocks), read.text(said.get("name")) or None)
+    extras = {name: value for name, value in said.items() if name not in _KNOWN and value not in (None, False)}
+    return Turn(_ROLES[role], tuple(blocks), read.text(said.get("name")) or None, extras)
 
 
 def _parts(content: object, where: str) -> Iterator[Block]:
@@ -121,7 +155,7 @@ def _parts(content: object, where: str) -> Iterator[Block]:
 
 def _part(part: dict[str, Any], where: str) -> Iterator[Block]:
     kind = part.get("type")
-    cache = _cache(part)
+    cache = cache_of(part)
     if kind == "text":
         yield Text(read.must_text(part.get("text"), f"{where}.text"), cache=cache)
     elif kind == "refusal":
@@ -134,7 +168,8 @@ def _part(part: dict[str, Any], where: str) -> Iterator[Block]:
     elif kind == "input_audio":
         audio = read.must_table(part.get("input_audio"), f"{where}.input_audio")
         form = read.text(audio.get("format")) or None
-        yield Audio(Source(data=read.must_text(audio.get("data"), where), media_type=AUDIO_TYPES.get(form or "")), form)
+        media = AUDIO_TYPES.get(form, f"audio/{form}") if form else None
+        yield Audio(Source(data=read.must_text(audio.get("data"), where), media_type=media), form)
     elif kind == "file":
         yield _file(read.must_table(part.get("file"), f"{where}.file"), cache)
     elif kind == "document_url":
@@ -142,18 +177,10 @@ def _part(part: dict[str, Any], where: str) -> Iterator[Block]:
     elif kind == "thinking":
         yield Reasoning("".join(read.text(row.get("text")) for row in read.rows(part.get("thinking"))))
     else:
-        yield Foreign(Opaque(NAME, str(kind), part))
+        yield Foreign(Opaque(NAME, str(kind), part), content=True)
 
 
 AUDIO_TYPES: Final = {"wav": "audio/wav", "mp3": "audio/mpeg"}
-
-
-def _cache(part: Mapping[str, Any]) -> Cache | None:
-    """OpenRouter and others take Anthropic's `cache_control` on parts; OpenAI has `prompt_cache_breakpoint`."""
-    mark = part.get("cache_control")
-    if isinstance(mark, dict):
-        return Cache(read.text(mark.get("ttl")) or None)
-    return Cache() if part.get("prompt_cache_breakpoint") else None
 
 
 def _source(url: str) -> Source:
@@ -205,53 +232,54 @@ def _said_beside(message: Mapping[str, Any]) -> Iterator[Block]:
         else:
             given = function.get("arguments")
             arguments = given if isinstance(given, str) else encode(given or {}).decode()
-            yield ToolCall(read.text(call.get("id")), read.text(function.get("name")), arguments)
+            seal = call_seal(call, None)
+            yield ToolCall(read.text(call.get("id")), read.text(function.get("name")), arguments, seal=seal)
     legacy = read.table(message.get("function_call"))
     if legacy.get("name"):
-        name = read.text(legacy.get("name"))
-        yield ToolCall(name, name, read.text(legacy.get("arguments")))
+        yield ToolCall("", read.text(legacy.get("name")), read.text(legacy.get("arguments")))
     audio = read.table(message.get("audio"))
     if audio.get("id"):
         yield Foreign(Opaque(NAME, "audio", dict(audio)))
 
 
-def tools_of(body: Mapping[str, Any]) -> Iterator[Tool | ServerTool]:
-    """What stands in `tools`. Raises BadRequest."""
-    for n, entry in enumerate(read.must_list(body.get("tools") or [], "tools")):
-        tool = read.must_table(entry, f"tools[{n}]")
-        kind = tool.get("type", "function")
-        if kind == "function":
-            yield _function(read.must_table(tool.get("function"), f"tools[{n}].function"), _cache(tool))
-        elif kind == "custom":
-            custom = read.must_table(tool.get("custom"), f"tools[{n}].custom")
-            grammar = custom.get("format")
-            yield Tool(read.text(custom.get("name")), custom.get("description"), custom=True, grammar=grammar)
-        else:
-            yield ServerTool(str(kind), Opaque(NAME, str(kind), tool))
-    for n, entry in enumerate(read.must_list(body.get("functions") or [], "functions")):
-        yield _function(read.must_table(entry, f"functions[{n}]"), None)
+SIGNED: Final = "google"  # in `extra_content`, whoever answers
 
 
-def _function(function: Mapping[str, Any], cache: Cache | None) -> Tool:
-    strict = function.get("strict")
-    return Tool(
-        read.must_text(function.get("name"), "tools.function.name"),
-        read.text(function.get("description")) or None,
-        function.get("parameters") or {"type": "object", "properties": {}},
-        strict if isinstance(strict, bool) else None,
-        cache=cache,
-    )
+def call_seal(call: Mapping[str, Any], origin: str | None) -> Opaque | None:
+    """What belongs to a call beside its arguments: `extra_content`, in which Google's Chat puts its signatures."""
+    extra = read.table(call.get("extra_content"))
+    signature = read.text(read.table(extra.get(SIGNED)).get("thought_signature"))
+    if signature.startswith(seals.MARK):
+        return seals.unwrap(signature, NAME, "extra_content")
+    return Opaque(NAME, "extra_content", dict(extra), origin) if extra else None
 
 
 def _read_stop(value: Any, request: Request) -> bool:
-    request.params[Param.STOP] = [value] if isinstance(value, str) else value
+    request.params[Param.STOP] = read.must_be(Param.STOP, [value] if isinstance(value, str) else value, "stop")
+    return True
+
+
+def _read_thinking(value: Any, request: Request) -> bool:
+    """The switch of DeepSeek, Moonshot and Z.ai; an effort beside it says how much."""
+    enabled = {"enabled": True, "disabled": False}.get(read.text(read.table(value).get("type")))
+    if enabled is None or set(value) - {"type", "budget_tokens"}:
+        return False
+    before = request.params.get(Param.REASONING, Think())
+    budget = read.number(value.get("budget_tokens")) or None
+    request.params[Param.REASONING] = replace(before, enabled=enabled, budget=budget)
+    request.names[Param.REASONING] = "thinking"
     return True
 
 
 def _read_effort(value: Any, request: Request) -> bool:
-    request.params[Param.REASONING] = Think(effort=read.text(value), enabled=None if value != "none" else False)
-    request.names[Param.REASONING] = "reasoning_effort"
-    return isinstance(value, str)
+    if not isinstance(value, str):
+        return False
+    before = request.params.get(Param.REASONING, Think())
+    request.params[Param.REASONING] = replace(
+        before, effort=value, enabled=False if value == "none" else before.enabled
+    )
+    request.names.setdefault(Param.REASONING, "reasoning_effort")
+    return True
 
 
 def _read_reasoning(value: Any, request: Request) -> bool:
@@ -263,8 +291,9 @@ def _read_reasoning(value: Any, request: Request) -> bool:
         read.text(value.get("effort")) or None,
         read.number(value.get("max_tokens")) or None,
         enabled if isinstance(enabled, bool) else None,
-        "omitted" if value.get("exclude") is True else None,
+        "omitted" if value.get("exclude") is True else read.text(value.get("summary")) or None,
     )
+    request.names[Param.REASONING] = "reasoning"
     return True
 
 
@@ -285,24 +314,35 @@ def _read_format(value: Any, request: Request) -> bool:
 
 def _read_choice(value: Any, request: Request) -> bool:
     if isinstance(value, str):
-        request.params[Param.TOOL_CHOICE] = Choice(value)
-        return value in ("auto", "none", "required")
+        mode = {"any": "required"}.get(value, value)  # Mistral's word
+        if mode not in ("auto", "none", "required"):
+            return False
+        request.params[Param.TOOL_CHOICE] = Choice(mode)
+        return True
     spec = read.table(value)
-    kind = spec.get("type")
-    if kind == "allowed_tools":
+    if spec.get("type") == "allowed_tools":
         allowed = read.table(spec.get("allowed_tools"))
-        names = tuple(read.text(read.table(t.get("function")).get("name")) for t in read.rows(allowed.get("tools")))
-        request.params[Param.TOOL_CHOICE] = Choice(read.text(allowed.get("mode")) or "auto", names)
+        names = tuple(_named(row) for row in read.rows(allowed.get("tools")))
+        choice = Choice(read.text(allowed.get("mode")) or "auto", names)
     else:
-        name = read.text(read.table(spec.get(str(kind))).get("name")) or read.text(spec.get("name"))
-        request.params[Param.TOOL_CHOICE] = Choice("tool", (name,))
+        names = (_named(spec),)
+        choice = Choice("tool", names)
+    if not all(names):
+        return False
+    request.params[Param.TOOL_CHOICE] = choice
     return True
+
+
+def _named(spec: Mapping[str, Any]) -> str:
+    """The tool that a reference names, a function or a custom tool; in the old form it stands alone."""
+    return read.text(read.table(spec.get(str(spec.get("type")))).get("name")) or read.text(spec.get("name"))
 
 
 _READ: Final = {
     "stop": _read_stop,
     "reasoning_effort": _read_effort,
     "reasoning": _read_reasoning,
+    "thinking": _read_thinking,
     "response_format": _read_format,
     "tool_choice": _read_choice,
     "function_call": _read_choice,

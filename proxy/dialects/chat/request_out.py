@@ -2,49 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from proxy.dialects import seals
+from proxy.dialects import read
 from proxy.dialects.base import DialectName, Target
-from proxy.dialects.blocks import (
-    Audio,
-    Block,
-    Document,
-    Foreign,
-    Image,
-    Reasoning,
-    Refusal,
-    ServerCall,
-    Text,
-    ToolCall,
-    ToolResult,
-)
-from proxy.dialects.chat.request_in import AUDIO_TYPES, SAME
-from proxy.dialects.request import (
-    Choice,
-    Format,
-    Loss,
-    Param,
-    Request,
-    Role,
-    Say,
-    ServerTool,
-    Think,
-    Tool,
-    Turn,
-    Unsayable,
-    say_params,
-)
+from proxy.dialects.chat.messages_out import Messages, results_first
+from proxy.dialects.chat.messages_out import call_out as call_out
+from proxy.dialects.chat.request_in import SAME
+from proxy.dialects.chat.tools import tools_out
+from proxy.dialects.request import Choice, Format, Loss, Param, Request, Say, Think, Unsayable, say_params
 
 NAME: Final = DialectName.CHAT
 
 
+EFFORTS: Final = frozenset({"none", "minimal", "low", "medium", "high", "xhigh", "max"})
+
+
 def _say_think(value: Think, body: dict[str, Any]) -> None:
     effort = effort_of(value)
+    if effort is None and value.summary in (None, "omitted") and value.enabled is not True:
+        return  # it asks for nothing
     if effort is None:
         raise Unsayable("an effort has no default here")
+    if effort not in EFFORTS:
+        raise Unsayable(f"there is no effort {effort:.20}")
     body["reasoning_effort"] = effort
+
+
+def _think_at_home(value: Think, spelt: str, body: dict[str, Any]) -> None:
+    """The forms that providers of this dialect have beside `reasoning_effort`, where the client used one."""
+    if spelt == "thinking":
+        body["thinking"] = {"type": "disabled" if value.enabled is False else "enabled"}
+        body["thinking"] |= {} if value.budget is None else {"budget_tokens": value.budget}
+        if value.effort is None:
+            body.pop("reasoning_effort", None)
+    elif spelt == "reasoning":
+        body.pop("reasoning_effort", None)
+        said = {"effort": value.effort, "max_tokens": value.budget, "enabled": value.enabled}
+        said |= {"exclude": True} if value.summary == "omitted" else {"summary": value.summary}
+        body["reasoning"] = {name: given for name, given in said.items() if given is not None}
 
 
 def effort_of(think: Think) -> str | None:
@@ -66,22 +63,43 @@ def _say_format(value: Format, body: dict[str, Any]) -> None:
 
 
 def _say_choice(value: Choice, body: dict[str, Any]) -> None:
+    free = {tool["custom"]["name"] for tool in body.get("tools", []) if tool.get("type") == "custom"}
+    rows = [{"type": kind, kind: {"name": n}} for n in value.names for kind in ("custom" if n in free else "function",)]
     if value.mode == "tool":
-        body["tool_choice"] = {"type": "function", "function": {"name": value.names[0]}}
-    elif value.names:
-        tools = [{"type": "function", "function": {"name": name}} for name in value.names]
-        body["tool_choice"] = {"type": "allowed_tools", "allowed_tools": {"mode": value.mode, "tools": tools}}
+        body["tool_choice"] = rows[0]
+    elif rows:
+        body["tool_choice"] = {"type": "allowed_tools", "allowed_tools": {"mode": value.mode, "tools": rows}}
     else:
         body["tool_choice"] = value.mode
 
 
-_TIERS: Final = frozenset({"auto", "default", "flex", "priority", "scale"})
+_TIERS: Final = frozenset({"auto", "default", "flex", "priority", "scale", "fast"})
 
 
 def _say_tier(value: Any, body: dict[str, Any]) -> None:
-    if value not in _TIERS:
+    word = {"standard_only": "default"}.get(read.text(value), read.text(value))
+    if word not in _TIERS:
         raise Unsayable(f"there is no service tier {value!s:.40}")
-    body["service_tier"] = value
+    body["service_tier"] = word
+
+
+def _say_modalities(value: Any, body: dict[str, Any]) -> None:
+    said = [word for word in value if word in ("text", "audio")] if isinstance(value, list) else []
+    if said:
+        body["modalities"] = said
+    if said != value:
+        raise Unsayable("answers are texts and sounds")
+
+
+def _say_cache_options(value: Any, body: dict[str, Any]) -> None:
+    """Responses has more of them, and a longer life."""
+    said = dict(read.table(value))
+    lost = [name for name in said if name not in ("mode", "ttl") or (name == "ttl" and said[name] != "30m")]
+    kept = {name: given for name, given in said.items() if name not in lost}
+    if kept:
+        body["prompt_cache_options"] = kept
+    if lost:
+        raise Unsayable(f"there is no {lost[0]} of this kind")
 
 
 _WORDS: Final[Mapping[Param, str | Say]] = {
@@ -91,6 +109,8 @@ _WORDS: Final[Mapping[Param, str | Say]] = {
     Param.FORMAT: _say_format,
     Param.TOOL_CHOICE: _say_choice,
     Param.SERVICE_TIER: _say_tier,
+    Param.CACHE_OPTIONS: _say_cache_options,
+    Param.MODALITIES: _say_modalities,
 }
 
 
@@ -98,14 +118,16 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
     """See `Dialect`."""
     body: dict[str, Any] = {"model": target.model}
     losses: list[Loss] = []
-    messages: list[dict[str, Any]] = []
-    for n, turn in enumerate(request.turns):
-        messages += _messages(turn, target, f"messages[{n}]", losses)
-    body["messages"] = messages
-    tools = list(_tools_out(request.tools, losses, body))
+    home = request.home == NAME
+    writer = Messages(target, home, losses)
+    messages = [m for n, turn in enumerate(request.turns) for m in writer.turn(turn, f"messages[{n}]")]
+    body["messages"] = messages if home else results_first(messages)
+    tools = list(tools_out(request.tools, losses, body, home=home))
     if tools:
         body["tools"] = tools
-    losses += say_params(request, _WORDS, body)
+    losses += say_params(request, _words(target), body)
+    if home:
+        losses[:] = _at_home(request, losses, body)
     if not tools:
         body.pop("tool_choice", None)
         body.pop("parallel_tool_calls", None)
@@ -115,153 +137,26 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
     return body, losses
 
 
-def _messages(turn: Turn, target: Target, where: str, losses: list[Loss]) -> Iterator[dict[str, Any]]:
-    if turn.role is Role.ASSISTANT:
-        yield _assistant(turn, target, where, losses)
-        return
-    parts: list[dict[str, Any]] = []
-    for n, block in enumerate(turn.content):
-        if isinstance(block, ToolResult):
-            message, pictures = _result(block, f"{where}.content[{n}]", losses)
-            yield message
-            parts += pictures
-        else:
-            part = _part_out(block, f"{where}.content[{n}]", losses)
-            parts += [] if part is None else [part]
-    if parts:
-        said: dict[str, Any] = {"role": turn.role.value, "content": _plain(parts)}
-        if turn.name:
-            said["name"] = turn.name
-        yield said
+def _words(target: Target) -> Mapping[Param, str | Say]:
+    """The words that this provider takes."""
+    if not target.rejects:
+        return _WORDS
+    return {p: word for p, word in _WORDS.items() if (word if isinstance(word, str) else p.value) not in target.rejects}
 
 
-def _plain(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
-    """One text as a string, which every provider takes."""
-    if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
-        return str(parts[0]["text"])
-    return parts
-
-
-def _result(block: ToolResult, where: str, losses: list[Loss]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The tool's message; what is no text goes into the user's message behind it."""
-    parts = [p for p in (_part_out(inner, where, losses) for inner in block.content) if p is not None]
-    texts = [p for p in parts if p["type"] == "text"]
-    others = [p for p in parts if p["type"] != "text"]
-    if block.error:
-        losses.append(Loss(f"{where}.is_error", "a tool's result has no such mark; its text stands"))
-    content: Any = _plain(texts) if texts else ("(see the next message)" if others else "")
-    return {"role": "tool", "tool_call_id": block.call_id, "content": content}, others
-
-
-def _part_out(block: Block, where: str, losses: list[Loss]) -> dict[str, Any] | None:
-    part: dict[str, Any] | None = None
-    if isinstance(block, Text):
-        part = {"type": "text", "text": block.text}
-    elif isinstance(block, Refusal):
-        part = {"type": "refusal", "refusal": block.text}
-    elif isinstance(block, Image):
-        part = _image_out(block)
-    elif isinstance(block, Document):
-        part = _document_out(block)
-    elif isinstance(block, Audio) and block.source.data is not None:
-        form = block.format or {v: k for k, v in AUDIO_TYPES.items()}.get(block.source.media_type or "", "wav")
-        part = {"type": "input_audio", "input_audio": {"data": block.source.data, "format": form}}
-    elif isinstance(block, Foreign) and block.raw.dialect == NAME:
-        part = dict(block.raw.data)
-    if part is None:
-        losses.append(Loss(where, f"{type(block).__name__.lower()} cannot stand in a message", content=True))
-    elif isinstance(block, Text | Image | Document) and block.cache is not None:
-        losses.append(Loss(f"{where}.cache_control", "prompts are cached without marks"))
-    return part
-
-
-def _image_out(block: Image) -> dict[str, Any] | None:
-    source = block.source
-    url = source.url or (source.data and f"data:{source.media_type or 'image/png'};base64,{source.data}")
-    if not url:
-        return None
-    return {"type": "image_url", "image_url": {"url": url, **({"detail": block.detail} if block.detail else {})}}
-
-
-def _document_out(block: Document) -> dict[str, Any] | None:
-    source = block.source
-    kind = source.media_type or "application/pdf"
-    if source.file_id:
-        return {"type": "file", "file": {"file_id": source.file_id}}
-    if source.words is not None:
-        return {"type": "text", "text": source.words}
-    if source.data is None:
-        return None
-    return {
-        "type": "file",
-        "file": {"filename": block.name or "document.pdf", "file_data": f"data:{kind};base64,{source.data}"},
-    }
-
-
-def _assistant(turn: Turn, target: Target, where: str, losses: list[Loss]) -> dict[str, Any]:
-    said: dict[str, Any] = {"role": "assistant", "content": None}
-    texts = [block.text for block in turn.content if isinstance(block, Text)]
-    calls = [call_out(block) for block in turn.content if isinstance(block, ToolCall)]
-    thoughts = [block for block in turn.content if isinstance(block, Reasoning)]
-    for n, block in enumerate(turn.content):
-        at = f"{where}.content[{n}]"
-        if isinstance(block, Text | ToolCall | Reasoning):
-            continue
-        if isinstance(block, Refusal):
-            said["refusal"] = block.text
-        elif isinstance(block, Foreign) and (block.raw.dialect, block.raw.kind) == (NAME, "audio"):
-            said["audio"] = {"id": block.raw.data.get("id")}
-        elif isinstance(block, ServerCall | Foreign):
-            losses.append(Loss(at, "the work of another provider's own tools"))
-        else:
-            losses.append(Loss(at, f"{type(block).__name__.lower()} cannot stand in an answer", content=True))
-    if texts:
-        said["content"] = "".join(texts)
-    if calls:
-        said["tool_calls"] = calls
-    if thoughts:
-        _thoughts_out(thoughts, said, target, where, losses)
-    if turn.name:
-        said["name"] = turn.name
-    return said
-
-
-def _thoughts_out(
-    thoughts: list[Reasoning], said: dict[str, Any], target: Target, where: str, losses: list[Loss]
-) -> None:
-    details = [t.seal.data for t in thoughts if t.seal is not None and seals.fits(t.seal, NAME, target.origin)]
-    if details:
-        said["reasoning_details"] = details
-    elif target.reasoning_field:
-        said[target.reasoning_field] = "".join(t.text for t in thoughts)
-    else:
-        losses.append(Loss(f"{where}.thinking", "this provider does not take thinking back"))
-
-
-def call_out(block: ToolCall) -> dict[str, Any]:
-    """One entry of `tool_calls`."""
-    if block.custom:
-        return {"id": block.id, "type": "custom", "custom": {"name": block.name, "input": block.arguments}}
-    function = {"name": block.name, "arguments": block.arguments or "{}"}
-    return {"id": block.id, "type": "function", "function": function}
-
-
-def _tools_out(
-    tools: Iterable[Tool | ServerTool], losses: list[Loss], body: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
-    for n, tool in enumerate(tools):
-        if isinstance(tool, ServerTool):
-            if tool.raw.dialect == NAME:
-                yield dict(tool.raw.data)
-            elif tool.kind == "web_search":
-                body["web_search_options"] = {}
-            else:
-                losses.append(Loss(f"tools[{n}]", f"there is no built-in tool {tool.kind}"))
-        elif tool.custom:
-            custom = {"name": tool.name, "description": tool.description, "format": tool.grammar}
-            yield {"type": "custom", "custom": {k: v for k, v in custom.items() if v is not None}}
-        else:
-            function = {"name": tool.name, "description": tool.description, "parameters": tool.schema}
-            function["strict"] = tool.strict
-            yield {"type": "function", "function": {k: v for k, v in function.items() if v is not None}}
-            losses += [Loss(f"tools[{n}].{name}", "tools have no such mark") for name in tool.extras]
+def _at_home(request: Request, losses: list[Loss], body: dict[str, Any]) -> list[Loss]:
+    """What a client of this dialect wrote in a way of one provider's, as it wrote it; the losses that remain."""
+    body |= {name: value for name, value in request.extras.items() if "." not in name}
+    if Param.MAX_TOKENS in request.params and Param.MAX_TOKENS not in request.names:
+        body["max_tokens"] = body.pop("max_completion_tokens")
+    for param, name in ((Param.SERVICE_TIER, "service_tier"), (Param.MODALITIES, "modalities")):
+        if param in request.params:
+            body[name] = request.params[param]
+    said = {*request.extras, "service_tier", "modalities", "reasoning_effort"}
+    spelt = request.names.get(Param.REASONING, "")
+    if spelt == "reasoning_effort":
+        body[spelt] = request.params[Param.REASONING].effort
+    if spelt in ("thinking", "reasoning"):
+        _think_at_home(request.params[Param.REASONING], spelt, body)
+        said.add(spelt)
+    return [loss for loss in losses if loss.what not in said]

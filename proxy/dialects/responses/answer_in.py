@@ -24,7 +24,7 @@ from proxy.dialects.events import (
     Started,
 )
 from proxy.dialects.json import decode
-from proxy.dialects.responses.request_in import call_seal, cite_of, reasoning_of
+from proxy.dialects.responses.request_in import call_seal, cite_of, name_of, reasoning_of
 
 NAME: Final = DialectName.RESPONSES
 _CALLS: Final = {
@@ -104,6 +104,8 @@ class ResponsesParser:
         out: list[Event] = []
         if kind in _ENDS:
             return self._end(kind, read.table(value.get("response")) or value)
+        if not kind.startswith("response."):
+            return out  # a sign of life
         if not self._started:
             self._start(read.table(value.get("response")), out)
         if kind == "response.output_item.added":
@@ -136,7 +138,7 @@ class ResponsesParser:
         if text:
             self._filled.add(at)
         kind = _CALLS[read.text(item.get("type"))][0]
-        out += self._calls.fragment(at, kind, ident, read.text(item.get("name")), text, call_seal(item, self._origin))
+        out += self._calls.fragment(at, kind, ident, name_of(item), text, call_seal(item, self._origin))
 
     def _delta(self, kind: str, at: int, part: int, value: Mapping[str, Any], out: list[Event]) -> None:
         text = read.text(value.get("delta"))

@@ -1,6 +1,6 @@
 """An answer of the hub, written in OpenAI Responses for a client, whole or streamed.
 
-A stream says every item twice, in pieces and whole; `_Items` builds the whole ones for both forms.
+A stream says every item twice, in pieces and whole. A whole answer is what the last event of the stream repeats.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from proxy.dialects.events import (
     unfold,
 )
 from proxy.dialects.json import decode_object, encode
+from proxy.dialects.request import Tool
 from proxy.dialects.responses.request_out import echo
+from proxy.dialects.toolbox import Restored
 
 NAME: Final = DialectName.RESPONSES
 UNTOLD: Final[Untold] = {
@@ -46,7 +48,13 @@ _INCOMPLETE: Final = {
     Finish.REFUSAL: "content_filter",
 }
 _WORDS: Final = frozenset({Kind.TEXT, Kind.REFUSAL})
-_PREFIXES: Final = {Kind.REASONING: "rs", Kind.SUMMARY: "rs", Kind.TOOL_CALL: "fc", Kind.CUSTOM_CALL: "ctc"}
+_PREFIXES: Final = {
+    Kind.REASONING: "rs",
+    Kind.SUMMARY: "rs",
+    Kind.TOOL_CALL: "fc",
+    Kind.CUSTOM_CALL: "ctc",
+    Kind.SERVER_CALL: "ws",
+}
 
 
 def usage_of(count: Count) -> dict[str, Any]:
@@ -81,6 +89,9 @@ class ResponsesRenderer:
         self._texts: dict[int, list[str]] = {}
         self._count: Count | None = None
         self._finish: Finished | None = None
+        self._restored = Restored(head.request.tools)
+        tools = [tool for tool in head.request.tools if isinstance(tool, Tool)]
+        self._spaces = {tool.name: tool.space for tool in tools if tool.space is not None}
         self.response: dict[str, Any] = {}
 
     @property
@@ -90,6 +101,11 @@ class ResponsesRenderer:
 
     def event(self, event: Event) -> bytes:
         """See `Renderer`."""
+        if self._restored.needed:
+            return b"".join(self._event(told) for told in self._restored.event(event))
+        return self._event(event)
+
+    def _event(self, event: Event) -> bytes:
         match event:
             case BlockDelta(index=index, text=text):
                 return self._delta(index, text)
@@ -144,10 +160,10 @@ class ResponsesRenderer:
             case Kind.REASONING | Kind.SUMMARY:
                 return {"type": "reasoning", "summary": []}
             case Kind.TOOL_CALL:
-                call = {"type": "function_call", "call_id": piece.id, "name": piece.name, "arguments": ""}
+                call = {"type": "function_call", "call_id": piece.id, **self._named(piece.name), "arguments": ""}
                 return {**call, "status": "in_progress"}
             case Kind.CUSTOM_CALL:
-                call = {"type": "custom_tool_call", "call_id": piece.id, "name": piece.name, "input": ""}
+                call = {"type": "custom_tool_call", "call_id": piece.id, **self._named(piece.name), "input": ""}
                 return {**call, "status": "in_progress"}
             case Kind.SERVER_CALL if piece.raw is not None and piece.raw.dialect != NAME:
                 return _server_call(piece)
@@ -155,6 +171,11 @@ class ResponsesRenderer:
                 return dict(piece.raw.data)
             case _:
                 return None
+
+    def _named(self, name: str) -> dict[str, str]:
+        """A tool as the client gave it."""
+        space = self._spaces.get(name)
+        return {"name": name} if space is None else {"name": space.inner, "namespace": space.name}
 
     def _part(self, index: int, piece: Piece) -> bytes:
         out = b""
@@ -245,12 +266,17 @@ class ResponsesRenderer:
         match piece.kind:
             case Kind.TOOL_CALL:
                 item |= {"arguments": text, "status": "completed", **_beside_call(piece)}
-                out = self._say("response.function_call_arguments.done", **place, arguments=text, name=piece.name)
+                out = self._say("response.function_call_arguments.done", **place, arguments=text, name=item["name"])
             case Kind.CUSTOM_CALL:
                 item |= {"input": text, "status": "completed", **_beside_call(piece)}
                 out = self._say("response.custom_tool_call_input.done", **place, input=text)
             case Kind.REASONING | Kind.SUMMARY:
                 out = self._thought(place, piece, item, text)
+            case Kind.SERVER_CALL if piece.raw is not None and piece.raw.dialect != NAME:
+                query = (decode_object(text.encode("utf-8", "surrogatepass")) or {}).get("query")
+                item["status"] = "completed"
+                item["action"] |= {"query": query} if isinstance(query, str) else {}
+                out = self._say("response.web_search_call.completed", **place)
             case _:
                 pass
         return out + self._item_end(at, item)
@@ -289,16 +315,16 @@ class ResponsesRenderer:
             item["encrypted_content"] = seals.wrap(seal, NAME)
         return out
 
-    def _close_message(self) -> bytes:
+    def _close_message(self, status: str = "completed") -> bytes:
         if self._message is None:
             return b""
         message, self._message = self._message, None
-        message["status"] = "completed"
+        message["status"] = status
         return self._item_end(self._at, message)
 
     def _done(self) -> bytes:
-        out = self._close_message()
         reason = _INCOMPLETE.get(self._finish.reason) if self._finish else None
+        out = self._close_message("incomplete" if reason else "completed")
         self.response["status"] = "incomplete" if reason else "completed"
         self.response["incomplete_details"] = {"reason": reason} if reason else None
         self.response["usage"] = usage_of(self._count) if self._count is not None else None
@@ -332,7 +358,7 @@ def _server_call(piece: Piece) -> dict[str, Any] | None:
         return None
     given = decode_object(encode((piece.raw.data if piece.raw else {}).get("input") or {})) or {}
     action = {"type": "search", "query": str(given.get("query") or "")}
-    return {"type": "web_search_call", "status": "completed", "action": action}
+    return {"type": "web_search_call", "status": "in_progress", "action": action}
 
 
 def cite_out(cite: Cite) -> dict[str, Any]:

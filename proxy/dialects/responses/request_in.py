@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from proxy.dialects import read, seals
 from proxy.dialects.base import DialectName
 from proxy.dialects.blocks import (
@@ -23,7 +25,20 @@ from proxy.dialects.blocks import (
     ToolCall,
     ToolResult,
 )
-from proxy.dialects.request import BadRequest, Choice, Format, Param, Request, Role, ServerTool, Think, Tool, Turn
+from proxy.dialects.request import (
+    BadRequest,
+    Choice,
+    Format,
+    Param,
+    Request,
+    Role,
+    ServerTool,
+    Space,
+    Think,
+    Tool,
+    Turn,
+)
+from proxy.dialects.toolbox import flat_name
 
 NAME: Final = DialectName.RESPONSES
 SAME: Final = {
@@ -37,6 +52,7 @@ SAME: Final = {
     "parallel_tool_calls": Param.PARALLEL_TOOLS,
     "prompt_cache_key": Param.CACHE_KEY,
     "prompt_cache_retention": Param.CACHE_RETENTION,
+    "prompt_cache_options": Param.CACHE_OPTIONS,
     "safety_identifier": Param.SAFETY_ID,
     "store": Param.STORE,
     "moderation": Param.MODERATION,
@@ -50,6 +66,8 @@ SERVER_TOOLS: Final = {
 }
 _STRUCTURE: Final = frozenset({"model", "input", "instructions", "tools", "stream", "stream_options"})
 _PLAIN: Final = {"truncation": ("disabled",), "background": (False,)}  # values that ask for nothing
+# What has been said and cannot be said without it, or is kept elsewhere: the question is another without them.
+_CONTENT: Final = frozenset({"item_reference", "compaction", "compaction_trigger", "context_compaction"})
 
 
 def read_request(body: Mapping[str, Any]) -> Request:
@@ -58,44 +76,66 @@ def read_request(body: Mapping[str, Any]) -> Request:
     instructions = body.get("instructions")
     if isinstance(instructions, str) and instructions:
         turns.append(Turn(Role.SYSTEM, (Text(instructions),)))
+    request = Request(NAME, read.text(body.get("model")) or None, (), stream=body.get("stream") is True)
+    tools = list(tools_of(body.get("tools"), "tools"))
+    updates: list[Mapping[str, Any]] = []
     given = body.get("input")
     if isinstance(given, str):
         turns.append(Turn(Role.USER, (Text(given),)))
-    else:
-        for n, item in enumerate(read.must_list(given or [], "input")):
-            _add(turns, _item(read.must_table(item, f"input[{n}]"), f"input[{n}]"))
-    request = Request(NAME, read.text(body.get("model")) or None, tuple(turns), stream=body.get("stream") is True)
-    request.tools = tuple(_tools(body.get("tools")))
+        given = []
+    for n, entry in enumerate(read.must_list(given or [], "input")):
+        item = read.must_table(entry, f"input[{n}]")
+        if item.get("type") == "additional_tools":
+            tools += tools_of(item.get("tools"), f"input[{n}].tools")
+        elif item.get("type") == "configuration_update":
+            updates.append(item)
+        else:
+            _add(turns, _item(item, f"input[{n}]"))
+    request.turns, request.tools = tuple(turns), tuple(tools)
+    _read_params(body, request)
+    for update in updates:  # the last one holds
+        _read_params({name: update[name] for name in ("reasoning", "text") if name in update}, request)
+    if any(turn.extras for turn in turns):
+        request.extras["input.phase"] = True
+    return request
+
+
+def _read_params(body: Mapping[str, Any], request: Request) -> None:
     for name, value in body.items():
         if name in _STRUCTURE or value is None or value in _PLAIN.get(name, ()):
             continue
         param = SAME.get(name)
         if param is not None:
-            request.params[param] = value
+            request.params[param] = read.must_be(param, value, name)
             if param.value != name:
                 request.names[param] = name
         elif name not in _READ or not _READ[name](value, request):
             request.extras[name] = value
-    return request
 
 
 def _add(turns: list[Turn], turn: Turn) -> None:
-    """What the assistant thought, said and called in a row is one turn of its."""
-    if turns and turn.role is Role.ASSISTANT and turns[-1].role is Role.ASSISTANT:
-        turns[-1] = Turn(Role.ASSISTANT, turns[-1].content + turn.content)
-    else:
+    """What the assistant thought, said and called in a row is one turn of its, as far as it is of one phase."""
+    last = turns[-1] if turns else None
+    if last is None or turn.role is not Role.ASSISTANT or last.role is not Role.ASSISTANT:
         turns.append(turn)
+        return
+    spoken = any(isinstance(block, Text | Refusal) for block in last.content)
+    if turn.extras != last.extras and spoken and any(isinstance(b, Text | Refusal) for b in turn.content):
+        turns.append(turn)
+    else:
+        turns[-1] = Turn(Role.ASSISTANT, last.content + turn.content, extras={**last.extras, **turn.extras})
 
 
 def _item(item: Mapping[str, Any], where: str) -> Turn:
-    kind = item.get("type") or "message"
+    kind = item.get("type") or ("message" if "role" in item or "id" not in item else "item_reference")
     match kind:
         case "message":
             role = item.get("role")
             if role not in ("system", "developer", "user", "assistant"):
                 message = f"`{where}.role` must be system, developer, user or assistant"
                 raise BadRequest(message, f"{where}.role")
-            return Turn(Role(role), tuple(parts_of(item.get("content"), f"{where}.content")))
+            phase = {"phase": item["phase"]} if item.get("phase") else {}
+            return Turn(Role(role), tuple(parts_of(item.get("content"), f"{where}.content")), extras=phase)
         case "function_call" | "custom_tool_call":
             return Turn(Role.ASSISTANT, (_call(item, kind),))
         case "function_call_output" | "custom_tool_call_output":
@@ -106,14 +146,15 @@ def _item(item: Mapping[str, Any], where: str) -> Turn:
             return Turn(Role.ASSISTANT, (reasoning_of(item, None),))
         case _:
             role = Role.USER if str(kind).endswith("_output") else Role.ASSISTANT
-            return Turn(role, (Foreign(Opaque(NAME, str(kind), dict(item))),))
+            raw = Opaque(NAME, str(kind), {"type": kind, **item})
+            return Turn(role, (Foreign(raw, content=raw.kind in _CONTENT),))
 
 
 def _call(item: Mapping[str, Any], kind: str) -> ToolCall:
     custom = kind == "custom_tool_call"
     return ToolCall(
         read.text(item.get("call_id")),
-        read.text(item.get("name")),
+        name_of(item),
         read.text(item.get("input" if custom else "arguments")),
         custom,
         call_seal(item, None),
@@ -123,7 +164,14 @@ def _call(item: Mapping[str, Any], kind: str) -> ToolCall:
 def call_seal(item: Mapping[str, Any], origin: str | None) -> Opaque | None:
     """What belongs to a call beside its arguments: the namespace of its tool, the program that made it."""
     beside = {name: item[name] for name in ("namespace", "caller") if item.get(name) is not None}
+    if beside:
+        beside["name"] = item.get("name")
     return Opaque(NAME, read.text(item.get("type")), beside, origin) if beside else None
+
+
+def name_of(item: Mapping[str, Any]) -> str:
+    """The name of the tool that a call calls, its namespace included."""
+    return flat_name(read.text(item.get("namespace")), read.text(item.get("name")))
 
 
 def reasoning_of(item: Mapping[str, Any], origin: str | None) -> Reasoning:
@@ -151,7 +199,8 @@ def parts_of(content: object, where: str) -> Iterator[Block]:
 
 def _part(part: dict[str, Any], where: str) -> Block:
     kind = read.text(part.get("type"))
-    cache = Cache() if part.get("prompt_cache_breakpoint") else None
+    point = part.get("prompt_cache_breakpoint")
+    cache = Cache(point=point) if point else None
     match kind:
         case "input_text" | "output_text" | "text":
             cites = tuple(cite_of(row) for row in read.rows(part.get("annotations")))
@@ -166,9 +215,11 @@ def _part(part: dict[str, Any], where: str) -> Block:
             return _file(part, cache)
         case "input_audio":
             audio = read.table(part.get("input_audio"))
-            return Audio(Source(data=read.text(audio.get("data"))), read.text(audio.get("format")) or None)
+            form = read.text(audio.get("format")) or None
+            media = {"mp3": "audio/mpeg"}.get(form, f"audio/{form}") if form else None
+            return Audio(Source(data=read.text(audio.get("data")), media_type=media), form)
         case _:
-            return Foreign(Opaque(NAME, kind, part))
+            return Foreign(Opaque(NAME, kind, part), content=kind.startswith("input_"))
 
 
 def _source(url: str) -> Source:
@@ -198,33 +249,52 @@ def cite_of(row: Mapping[str, Any], origin: str | None = None) -> Cite:
     )
 
 
-def _tools(value: object) -> Iterator[Tool | ServerTool]:
-    for n, entry in enumerate(read.must_list(value or [], "tools")):
-        tool = read.must_table(entry, f"tools[{n}]")
+def tools_of(value: object, where: str) -> Iterator[Tool | ServerTool]:
+    """The tools of a list; those of a namespace each for itself. Raises BadRequest."""
+    for n, entry in enumerate(read.must_list(value or [], where)):
+        tool = read.must_table(entry, f"{where}[{n}]")
         kind = tool.get("type")
-        name = read.text(tool.get("name"))
-        description = read.text(tool.get("description")) or None
-        if kind == "function":
-            strict = tool.get("strict")
-            known = {"type", "name", "description", "parameters", "strict"}
-            extras = {k: v for k, v in tool.items() if k not in known and v is not None}
-            schema = tool.get("parameters") or {"type": "object", "properties": {}}
-            yield Tool(name, description, schema, strict if isinstance(strict, bool) else None, extras=extras)
-        elif kind == "custom":
-            yield Tool(name, description, custom=True, grammar=tool.get("format"))
+        if kind in ("function", "custom"):
+            yield _tool(tool)
+        elif kind == "namespace":
+            space, described = read.text(tool.get("name")), read.text(tool.get("description"))
+            for inner in tools_of(tool.get("tools"), f"{where}[{n}].tools"):
+                if isinstance(inner, Tool):
+                    name = flat_name(space, inner.name)
+                    yield replace(inner, name=name, space=Space(space, inner.name, described))
+                else:
+                    yield inner
         else:
             options = {k: v for k, v in tool.items() if k != "type" and v is not None}
-            yield ServerTool(SERVER_TOOLS.get(str(kind), str(kind)), Opaque(NAME, str(kind), tool), options)
+            known = SERVER_TOOLS.get(str(kind), str(kind))
+            if known == "web_search":
+                domains = read.table(options.pop("filters", None)).get("allowed_domains")
+                options |= {"allowed_domains": domains} if domains else {}
+            yield ServerTool(known, Opaque(NAME, str(kind), tool), options)
+
+
+def _tool(tool: Mapping[str, Any]) -> Tool:
+    name, description = read.text(tool.get("name")), read.text(tool.get("description")) or None
+    known = {"type", "name", "description", "parameters", "strict", "format"}
+    extras = {k: v for k, v in tool.items() if k not in known and v is not None}
+    if tool.get("type") == "custom":
+        return Tool(name, description, custom=True, grammar=tool.get("format"), extras=extras)
+    strict = tool.get("strict")
+    schema = tool.get("parameters") or {"type": "object", "properties": {}}
+    return Tool(name, description, schema, strict if isinstance(strict, bool) else None, extras=extras)
 
 
 def _read_reasoning(value: Any, request: Request) -> bool:
     spec = read.table(value)
     effort = read.text(spec.get("effort")) or None
     summary = read.text(spec.get("summary")) or read.text(spec.get("generate_summary")) or None
+    before = request.params.get(Param.REASONING, Think())
+    effort, summary = effort or before.effort, summary or before.summary
     if effort or summary:
         request.params[Param.REASONING] = Think(effort, enabled=False if effort == "none" else None, summary=summary)
-    for name in set(spec) - {"effort", "summary", "generate_summary"}:
-        request.extras[f"reasoning.{name}"] = spec[name]
+    for name in spec:
+        if name not in ("effort", "summary", "generate_summary") and spec[name] is not None:
+            request.extras[f"reasoning.{name}"] = spec[name]
     return True
 
 
@@ -240,27 +310,33 @@ def _read_text(value: Any, request: Request) -> bool:
         request.params[Param.FORMAT] = Format(form.get("schema"), name, form.get("description"), form.get("strict"))
     elif kind == "json_object":
         request.params[Param.FORMAT] = Format()
+    elif kind == "text":
+        request.params.pop(Param.FORMAT, None)
     request.names[Param.FORMAT] = "text.format"
     return kind in (None, "text", "json_schema", "json_object")
 
 
 def _read_choice(value: Any, request: Request) -> bool:
     if isinstance(value, str):
+        if value not in ("auto", "none", "required"):
+            return False
         request.params[Param.TOOL_CHOICE] = Choice(value)
-        return value in ("auto", "none", "required")
+        return True
     spec = read.table(value)
     if spec.get("type") == "allowed_tools":
-        names = tuple(read.text(row.get("name")) for row in read.rows(spec.get("tools")))
+        names = tuple(name_of(row) for row in read.rows(spec.get("tools")))
+        if not all(names):
+            return False  # built-in tools are among them
         request.params[Param.TOOL_CHOICE] = Choice(read.text(spec.get("mode")) or "auto", names)
         return True
     if spec.get("type") not in ("function", "custom"):
         return False
-    request.params[Param.TOOL_CHOICE] = Choice("tool", (read.text(spec.get("name")),))
+    request.params[Param.TOOL_CHOICE] = Choice("tool", (name_of(spec),))
     return True
 
 
 def _read_include(value: Any, request: Request) -> bool:
-    wanted = set(value) if isinstance(value, list) else set()
+    wanted = {read.text(word) for word in value} if isinstance(value, list) else {""}
     if "message.output_text.logprobs" in wanted:
         request.params[Param.LOGPROBS] = True
         request.names[Param.LOGPROBS] = "include"

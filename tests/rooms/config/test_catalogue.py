@@ -80,7 +80,14 @@ def test_the_wanted_providers_stand_there_once_each_and_in_order() -> None:
 def test_a_row_has_the_fields_it_needs_and_none_that_nobody_reads(row: dict[str, Any]) -> None:
     assert set(row) >= NEEDED
     assert set(row) <= NEEDED | MAY
-    assert set(row.get("quirks", {})) <= {"stream_usage", "any_model", "model_prefix"}
+    assert set(row.get("quirks", {})) <= {
+        "stream_usage",
+        "any_model",
+        "model_prefix",
+        "reasoning_back",
+        "call_id_length",
+        "rejects",
+    }
     for route in row["speaks"].values():
         assert isinstance(route, str) or {"path"} <= set(route) <= {"path", "auth", "stream", "only", "adds", "renames"}
 
