@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import Final, Protocol
-from urllib.parse import quote
 
 import msgspec
 
 from config.model import Connection, Operation, Snapshot
-from proxy.dialects import envelope, splice
+from proxy.dialects import splice
 from proxy.dialects.request import BadRequest
+from proxy.engine import told
 from proxy.engine.attempt import Attempter, Hearer
 from proxy.engine.call import Call, ClientGone, Reply
 from proxy.engine.pinned import KEEPING, Owners, is_absent, searching
@@ -36,8 +36,6 @@ from proxy.routing import (
     resolve,
 )
 
-# What stands in a header as it is. A model's name comes from the client: `%`, blanks and all else are quoted.
-_PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 _CACHE: Final = 1024  # resolved names kept; cleared whenever the configuration or a model list changes
 
 
@@ -95,7 +93,7 @@ class Engine(msgspec.Struct):
             return
         answer = GatewayAnswer(503, "gateway_shutting_down", fault.public, retry_after=1, should_retry=True)
         with contextlib.suppress(ClientGone):
-            await _answer(call, reply, exchange, answer)
+            await told.refuse(call, reply, exchange, answer)
 
     def interrupt(self) -> None:
         """The time to drain is over: every running request ends now, with an error of ours."""
@@ -129,6 +127,7 @@ class _Run:
         self._refusal: Refusal | None = None
         self._upstream = 0.0
         self._translation = Translation(call, int(engine.attempter.wall().timestamp()))
+        self._dropped: tuple[str, ...] = ()  # what the last connection asked could not be told
         self._unsaid: list[tuple[Skipped, str | None]] = []
         self._searching = searching(call)
         self._absent: tuple[Fault, Refusal | None] | None = None  # the first who did not have what was asked for
@@ -144,7 +143,7 @@ class _Run:
             if exc.answer.code == "operation_not_supported" and await self._estimated():
                 return
             self.exchange.fault = exc.fault
-            await _answer(call, self.reply, self.exchange, exc.answer)
+            await self._refuse(exc.answer)
             return
         spent: set[str] = set()  # an alias may name several models of a connection that has failed by now
         for candidate in chosen.candidates:
@@ -173,13 +172,13 @@ class _Run:
         except BadRequest as exc:
             answer = GatewayAnswer(400, "invalid_request", exc.message, None, should_retry=False, param=exc.param)
             self.exchange.fault = Fault(FaultKind.CLIENT_INVALID, exc.message, Phase.NOT_SENT, code=answer.code)
-            await _answer(self.call, self.reply, self.exchange, answer)
+            await self._refuse(answer)
             return True
         if body is None:
             return False
         headers = [("content-type", "application/json"), ("x-redeo-estimated", "true")]
         self.exchange.status = 200
-        await self.reply.whole(200, [*headers, *_told(self.call, self.exchange, set())], body)
+        await self.reply.whole(200, [*headers, *self._told(set())], body)
         return True
 
     def _leave_out(self, candidate: Candidate, exc: Unsaid | BadRequest) -> None:
@@ -197,6 +196,7 @@ class _Run:
         connection, model = candidate.connection, candidate.model
         attempt = Attempt(connection.provider, model or "", engine.now())
         exchange.attempts.append(attempt)
+        self._dropped = written.dropped if written is not None else ()
 
         def answered(status: int) -> None:
             attempt.status = status
@@ -265,7 +265,7 @@ class _Run:
             return True
         if not may_repeat(self.call, fault):
             exchange.fault = fault
-            await _answer(self.call, self.reply, exchange, _uncertain(candidate, fault))
+            await self._refuse(_uncertain(candidate, fault))
             return True
         return False
 
@@ -275,11 +275,10 @@ class _Run:
         if refusal is None or not refusal.body:
             status = fault.status if fault.status and 400 <= fault.status < 500 else 400
             answer = GatewayAnswer(status, fault.code or fault.kind.value, fault.public, None, should_retry=False)
-            await _answer(self.call, self.reply, self.exchange, answer)
+            await self._refuse(answer)
             return
         said = [(n, v) for n, v in refusal.headers if n != "x-should-retry" and not n.startswith("x-redeo-")]
-        told = _told(self.call, self.exchange, {name for name, _ in said})
-        headers = [*said, *told, ("x-should-retry", "false")]
+        headers = [*said, *self._told({name for name, _ in said}), ("x-should-retry", "false")]
         self.exchange.status = refusal.status
         await self.reply.whole(refusal.status, headers, refusal.body)
 
@@ -287,12 +286,12 @@ class _Run:
         attempts = self.exchange.attempts
         fault = attempts[-1].fault if attempts else None
         if self._unsaid and not attempts and not chosen.skipped:
-            told = "; ".join(dict.fromkeys(skipped.reason for skipped, _ in self._unsaid))
+            why = "; ".join(dict.fromkeys(skipped.reason for skipped, _ in self._unsaid))
             answer = GatewayAnswer(
-                400, "unsupported_parameter", told, None, should_retry=False, param=self._unsaid[0][1]
+                400, "unsupported_parameter", why, None, should_retry=False, param=self._unsaid[0][1]
             )
-            self.exchange.fault = Fault(FaultKind.CLIENT_INVALID, told, Phase.NOT_SENT, code=answer.code)
-            await _answer(self.call, self.reply, self.exchange, answer)
+            self.exchange.fault = Fault(FaultKind.CLIENT_INVALID, why, Phase.NOT_SENT, code=answer.code)
+            await self._refuse(answer)
             return
         if self._absent is not None and fault is not None and is_absent(fault):
             await self._as_the_provider_said(*self._absent)
@@ -304,11 +303,17 @@ class _Run:
             return
         answer = exhausted(chosen, attempts)
         self.exchange.fault = fault or Fault(FaultKind.GATEWAY, answer.message, Phase.NOT_SENT, code=answer.code)
-        await _answer(self.call, self.reply, self.exchange, answer)
+        await self._refuse(answer)
 
     def _head(self, status: int, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """The client's headers for an answer that comes from the current attempt."""
-        return [*headers, *_told(self.call, self.exchange, {name for name, _ in headers})]
+        return [*headers, *self._told({name for name, _ in headers})]
+
+    def _told(self, given: set[str]) -> list[tuple[str, str]]:
+        return told.headers(self.call, self.exchange, given, self._dropped)
+
+    async def _refuse(self, answer: GatewayAnswer) -> None:
+        await told.refuse(self.call, self.reply, self.exchange, answer, self._dropped)
 
 
 _KEPT: Final = (
@@ -329,18 +334,6 @@ def _translatable(call: Call) -> bool:
     return not any(name in call.fields and splice.field(call.body, name) for name in _KEPT)
 
 
-def _told(call: Call, exchange: Exchange, given: set[str]) -> list[tuple[str, str]]:
-    """What the daemon says of itself on every answer; the provider's own request id stands where it gave one."""
-    told = [("x-redeo-request-id", call.id)]
-    told += [(name, call.id) for name in ("x-request-id", "request-id") if name not in given]
-    if exchange.attempts:
-        last = exchange.attempts[-1]
-        told.append(("x-redeo-provider", last.connection))
-        told.append(("x-redeo-model", quote(last.model, safe=_PLAIN, errors="replace")))
-        told.append(("x-redeo-attempts", " ".join(attempt.label for attempt in exchange.attempts)))
-    return told
-
-
 def _uncertain(candidate: Candidate, fault: Fault) -> GatewayAnswer:
     return GatewayAnswer(
         502,
@@ -351,14 +344,3 @@ def _uncertain(candidate: Candidate, fault: Fault) -> GatewayAnswer:
         None,
         should_retry=False,
     )
-
-
-async def _answer(call: Call, reply: Reply, exchange: Exchange, answer: GatewayAnswer) -> None:
-    """An error of the daemon's own, in the dialect of the caller."""
-    body = envelope.error_body(call.form, answer.status, answer.message, answer.code, call.id, answer.param)
-    headers = [("content-type", "application/json"), *_told(call, exchange, set())]
-    headers.append(("x-should-retry", "true" if answer.should_retry else "false"))
-    if answer.retry_after is not None:
-        headers.append(("retry-after", str(answer.retry_after)))
-    exchange.status = answer.status
-    await reply.whole(answer.status, headers, body)

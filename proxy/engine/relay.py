@@ -100,6 +100,7 @@ class Relay(msgspec.Struct):
     interrupt: Interrupt
     begun: Callable[[Outcome], None]  # at the first content, with what will be known
     scrub: Callable[[bytes], bytes]  # takes the key out of what an error says
+    verbatim: bool = True  # the bytes are the provider's own: an error of the client's goes on as it came
     _outcome: Outcome = msgspec.field(default_factory=Outcome)
 
     async def whole(self, seconds: float) -> Outcome:
@@ -280,7 +281,7 @@ class _Pump:
         """An error the provider said: before the commit point it is ours to act on, after it the client's."""
         said = decode(self.relay.scrub(encode(self.scanner.error or {})))
         self.fault = self.fault or self.relay.classify(said)
-        if not self.relay._outcome.committed and self.fault.falls_back:
+        if not self.relay._outcome.committed and (self.fault.falls_back or not self.relay.verbatim):
             self._over = True
             return
         if not self.relay._outcome.committed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -20,8 +20,8 @@ from proxy.dialects.events import Broken, Event, Failed, fold
 from proxy.dialects.json import decode_object, encode
 from proxy.dialects.request import BadRequest, Loss, Request
 from proxy.engine.call import Call
-from proxy.fault import FaultKind, Phase
-from proxy.routing import Candidate
+from proxy.fault import Fault, FaultKind, Phase
+from proxy.routing import Candidate, Said, told_as
 from proxy.upstream.client import UpstreamError, UpstreamResponse
 
 SPOKEN: Final = {
@@ -49,6 +49,7 @@ _PING: Final = b": ping\n\n"
 _GOOGLE_PING: Final = b'data: {"candidates":[{"content":{"role":"model","parts":[{"text":""}]},"index":0}]}\n\n'
 _STREAMS: Final = frozenset({"application/vnd.amazon.eventstream", "application/x-ndjson"})
 _PASSING: Final = frozenset({"accept", "content-type", "traceparent", "tracestate", "user-agent"})
+_TOO_LONG: Final = "prompt is too long"
 _BACK: Final = frozenset({"cache-control", "request-id", "retry-after", "retry-after-ms", "x-request-id"})
 
 
@@ -148,7 +149,7 @@ def _dropped(connection: Connection, losses: list[Loss]) -> tuple[str, ...]:
     strict = connection.spec.on_unsupported == "error"
     worst = next((loss for loss in losses if loss.content or strict), None)
     if worst is not None:
-        raise Unsaid(f"{connection.provider}: it cannot be told `{worst.what}`: {worst.why}", worst.what)
+        raise Unsaid(f"{connection.provider}: it cannot be told `{worst.what[:100]}`: {worst.why}", worst.what[:100])
     return tuple(dict.fromkeys(loss.what for loss in losses))
 
 
@@ -180,6 +181,9 @@ def to_client(headers: list[tuple[str, str]], *, stream: bool) -> list[tuple[str
     return [("content-type", kind), *((name, value) for name, value in headers if name in _BACK)]
 
 
+Judge = Callable[[Mapping[str, Any]], tuple[Fault, Said]]
+
+
 class _Reader(Protocol):
     """Makes the client's bytes of the provider's, piece by piece."""
 
@@ -190,16 +194,24 @@ class Translated:
     """A provider's answer that reads as one in the client's dialect. It has what the relay wants of an answer."""
 
     def __init__(
-        self, response: UpstreamResponse, call: Call, written: Written, origin: str, now: Callable[[], float]
+        self,
+        response: UpstreamResponse,
+        call: Call,
+        written: Written,
+        origin: str,
+        now: Callable[[], float],
+        judge: Judge,
     ) -> None:
         if not written.translated:
             raise ValueError("this answer is relayed")
         self.status = response.status
         self.headers = response.headers
+        self.failure: tuple[Fault, Said] | None = None  # the error that the provider has ended its answer with
         self._response = response
+        self._judge = judge
         self._reader: _Reader
         if call.stream and written.head is not None:
-            self._reader = _Stream(response, call, written.via, written.head, origin, now)
+            self._reader = _Stream(response, call, written.via, written.head, origin, now, self._failed)
         else:
             self._reader = _Whole(response, call, written, origin)
 
@@ -213,6 +225,15 @@ class Translated:
     async def read(self) -> bytes:
         """More of the answer; empty at its end. Raises UpstreamError."""
         return await self._reader.read()
+
+    def judge(self, error: Mapping[str, Any]) -> Fault:
+        """The fault that an error of this answer is. The first one counts: later it may come in the client's words."""
+        return self._failed(error)[0]
+
+    def _failed(self, error: Mapping[str, Any]) -> tuple[Fault, Said]:
+        if self.failure is None:
+            self.failure = self._judge(error)
+        return self.failure
 
     def close(self) -> None:
         """Let the provider go."""
@@ -283,10 +304,12 @@ class _Stream:
         head: ReplyHead,
         origin: str,
         now: Callable[[], float],
+        judge: Judge,
     ) -> None:
         self._response = response
         self._call = call
         self._now = now
+        self._judge = judge
         self._parser = dialect(SPOKEN[via]).parser(origin)
         self._renderer: Renderer = dialect(SPOKEN[call.operation]).renderer(head)
         self._ping = _GOOGLE_PING if call.operation is Operation.GEMINI else _PING
@@ -335,29 +358,24 @@ class _Stream:
         if event.error is None:
             self._trouble = UpstreamError(FaultKind.INTERRUPTED, Phase.SENT, "its answer ended before its end")
             return b""
-        return error_frame(self._call, event.error, self._renderer)
+        return error_frame(self._call, *self._judge(event.error), self._renderer)
 
 
-def error_frame(call: Call, error: dict[str, Any], renderer: Renderer) -> bytes:
-    """The provider's error in the client's dialect, with the provider's own words for its class."""
-    words = [word for name in ("code", "type", "status") if isinstance(word := error.get(name), str) and word]
-    code = words[0] if words else "api_error"
-    status = _status_of(error, " ".join(words).lower())
-    message = error.get("message")
-    said = message if isinstance(message, str) and message else "the provider ended its answer with an error"
+def error_frame(call: Call, fault: Fault, said: Said, renderer: Renderer) -> bytes:
+    """The provider's error in the middle of a stream, in the client's dialect."""
+    status, code = told_as(fault)
     begun, sequence = renderer.begun
-    return envelope.error_frame(call.form, status, said, code, call.id, begun, sequence)
+    return envelope.error_frame(call.form, status, _words(call, fault, said), code, call.id, begun, sequence)
 
 
-_STATUSES: Final = (
-    (400, ("invalid_request", "validationexception", "invalid_argument")),
-    (429, ("rate_limit", "throttling", "resource_exhausted", "too_many_requests")),
-    (503, ("overloaded", "unavailable")),
-)
+def refused(call: Call, fault: Fault, said: Said) -> tuple[int, bytes]:
+    """Status and body of the provider's refusal, in the client's dialect."""
+    status, code = told_as(fault)
+    return status, envelope.error_body(call.form, status, _words(call, fault, said), code, call.id, said.param)
 
 
-def _status_of(error: dict[str, Any], told: str) -> int:
-    code = error.get("code")
-    if isinstance(code, int) and 400 <= code < 600:
-        return code
-    return next((status for status, words in _STATUSES if any(word in told for word in words)), 502)
+def _words(call: Call, fault: Fault, said: Said) -> str:
+    """The provider's message, with the words by which Anthropic's clients know what they can mend (Claude Code)."""
+    message = said.message or fault.public
+    long = fault.kind is FaultKind.CONTEXT_LENGTH and call.form is envelope.Form.ANTHROPIC
+    return f"{_TOO_LONG}: {message}" if long and _TOO_LONG not in message.lower() else message
