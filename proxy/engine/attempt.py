@@ -226,9 +226,10 @@ def _body(call: Call, candidate: Candidate, routing: Routing) -> tuple[bytes | N
         if renamed and candidate.model is not None:
             body = multipart.with_model(body, call.content_type, candidate.model)
         return body, False
-    if renamed and candidate.model is not None:
-        body = splice.with_model(body, candidate.model)
-    elif in_path and ("model" in call.fields or route.adds):
+    if not in_path:
+        body = splice.with_model(body, candidate.model) if renamed and candidate.model is not None else body
+        body = splice.with_fields(body, route.adds) if route.adds else body
+    elif "model" in call.fields or route.adds:
         body = splice.without_model(body, route.adds)
     for old, new in route.renames.items():
         body = splice.renamed(body, old, new) if old in call.fields else body

@@ -11,6 +11,7 @@ import msgspec
 
 from config.model import Connection, Operation, Snapshot
 from proxy.dialects import splice
+from proxy.dialects.counting import COUNTS
 from proxy.dialects.request import BadRequest
 from proxy.engine import told
 from proxy.engine.attempt import Attempter, Hearer
@@ -166,7 +167,12 @@ class _Run:
         await self._give_up(chosen)
 
     async def _estimated(self) -> bool:
-        """Where nobody counts tokens: our own number, told as one. Whether that was what is asked for."""
+        """Where nobody counts tokens: our own number, told as one. Whether that was what is asked for.
+
+        What lies at a provider (a conversation that goes on) cannot be weighed here.
+        """
+        if not _translatable(self.call):
+            return False
         try:
             body = counted(self.call)
         except BadRequest as exc:
@@ -234,7 +240,7 @@ class _Run:
         attempt.fault = fault
         if fault is None:
             engine.health.succeeded(candidate.connection, candidate.model, ticket)
-        elif fault.falls_back:
+        elif fault.falls_back and self.call.operation not in COUNTS:  # it may answer well and not count at all
             engine.health.failed(candidate.connection, candidate.model, fault, ticket)
         else:
             engine.health.released(candidate.connection, ticket)
@@ -259,6 +265,8 @@ class _Run:
         if self._searching and is_absent(fault):
             self._absent = self._absent or (fault, outcome.refusal)
             return False
+        if self.call.operation in COUNTS and (candidate.via is not None or fault.falls_back):
+            return False  # the next one, or an estimate
         if not fault.falls_back:
             exchange.connection, exchange.model = candidate.connection.provider, candidate.model
             await self._as_the_provider_said(fault, outcome.refusal)
@@ -285,7 +293,7 @@ class _Run:
     async def _give_up(self, chosen: Plan) -> None:
         attempts = self.exchange.attempts
         fault = attempts[-1].fault if attempts else None
-        if self._unsaid and not attempts and not chosen.skipped:
+        if self._unsaid and not attempts and not chosen.skipped and self.call.operation not in COUNTS:
             why = "; ".join(dict.fromkeys(skipped.reason for skipped, _ in self._unsaid))
             answer = GatewayAnswer(
                 400, "unsupported_parameter", why, None, should_retry=False, param=self._unsaid[0][1]
@@ -297,13 +305,20 @@ class _Run:
             await self._as_the_provider_said(*self._absent)
             return
         chosen = Plan(chosen.candidates, (*chosen.skipped, *(skipped for skipped, _ in self._unsaid)))
-        alone = len(attempts) == 1 and not chosen.skipped
-        if alone and fault is not None and fault.kind is FaultKind.MODEL_MISSING and self._refusal is not None:
+        if self._refusal is not None and fault is not None and self._alone(chosen, fault):
             await self._as_the_provider_said(fault, self._refusal)
+            return
+        if await self._estimated():
             return
         answer = exhausted(chosen, attempts)
         self.exchange.fault = fault or Fault(FaultKind.GATEWAY, answer.message, Phase.NOT_SENT, code=answer.code)
         await self._refuse(answer)
+
+    def _alone(self, chosen: Plan, fault: Fault) -> bool:
+        """Whether nobody else was asked than the one who does not have the model, so that its own words say all."""
+        counting = self.call.operation in COUNTS and any(candidate.via for candidate in chosen.candidates)
+        alone = len(self.exchange.attempts) == 1 and not chosen.skipped
+        return alone and fault.kind is FaultKind.MODEL_MISSING and not counting
 
     def _head(self, status: int, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """The client's headers for an answer that comes from the current attempt."""

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from config.model import Connection, Operation
-from proxy.dialects import embeddings, envelope, estimate, seals, sse
+from proxy.dialects import counting, embeddings, envelope, seals, sse
 from proxy.dialects.base import DialectName, Renderer, ReplyHead, Target, Unreadable, dialect
 from proxy.dialects.events import Broken, Event, Failed, fold
 from proxy.dialects.json import decode_object, encode
@@ -41,7 +41,6 @@ EMBEDDED: Final = {
     Operation.COHERE_EMBED: embeddings.Form.COHERE,
     Operation.TITAN_EMBED: embeddings.Form.TITAN,
 }
-_COUNTED: Final = {Operation.COUNT_TOKENS: DialectName.MESSAGES, Operation.GEMINI_COUNT: DialectName.GEMINI}
 _PING_SECONDS: Final = 5.0
 _TAIL_SECONDS: Final = 1.0
 _PING: Final = b": ping\n\n"
@@ -63,12 +62,12 @@ class Written(msgspec.Struct, frozen=True):
     body: bytes
     dropped: tuple[str, ...]
     head: ReplyHead | None
-    vectors: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # makes the answer of one with embeddings
+    plain: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # makes the answer of one without events
 
     @property
     def translated(self) -> bool:
         """Whether question and answer are in another dialect than the client's."""
-        return self.head is not None or self.vectors is not None
+        return self.head is not None or self.plain is not None
 
 
 class Unsaid(Exception):
@@ -105,6 +104,8 @@ class Translation:
         model = candidate.model or call.model or ""
         if call.operation in EMBEDDED:
             return self._embedding(candidate, via, model)
+        if call.operation in counting.COUNTS:
+            return self._counting(candidate, via, model)
         body, losses = dialect(SPOKEN[via]).write_request(self._read(), Target(origin_of(connection), model))
         if via is Operation.CHAT and connection.spec.quirks.stream_usage != "asked":
             body.pop("stream_options", None)
@@ -120,6 +121,16 @@ class Translation:
             return embeddings.write_vectors(mine, embeddings.read_vectors(theirs, value), asked, model)
 
         connection = candidate.connection
+        return Written(via, _ready(connection, via, body), _dropped(connection, losses), None, answer)
+
+    def _counting(self, candidate: Candidate, via: Operation, model: str) -> Written:
+        mine, connection = self._call.operation, candidate.connection
+        asked = counting.read_question(mine, self._object())
+        body, losses = counting.write_question(via, asked, Target(origin_of(connection), model))
+
+        def answer(value: dict[str, Any]) -> dict[str, Any]:
+            return counting.write_count(mine, counting.read_count(via, value))
+
         return Written(via, _ready(connection, via, body), _dropped(connection, losses), None, answer)
 
     def _read(self) -> Request:
@@ -155,13 +166,10 @@ def _dropped(connection: Connection, losses: list[Loss]) -> tuple[str, ...]:
 
 def counted(call: Call) -> bytes | None:
     """The answer to a request to count tokens, estimated; None for another request. Raises BadRequest."""
-    name = _COUNTED.get(call.operation)
     value = decode_object(call.body or b"")
-    if name is None or value is None:
+    if call.operation not in counting.COUNTS or value is None:
         return None
-    inner = value.get("generateContentRequest")
-    tokens = estimate.of_request(dialect(name).read_request(inner if isinstance(inner, dict) else value))
-    return encode({"totalTokens" if name is DialectName.GEMINI else "input_tokens": tokens})
+    return encode(counting.estimated(call.operation, value))
 
 
 def origin_of(connection: Connection) -> str:
@@ -285,8 +293,8 @@ class _Whole:
     def _made(self, value: dict[str, Any]) -> dict[str, Any]:
         """The answer for the client. Raises Broken and Unreadable."""
         written = self._written_as
-        if written.vectors is not None:
-            return written.vectors(value)
+        if written.plain is not None:
+            return written.plain(value)
         if written.head is None:
             raise ValueError("this answer is relayed")
         answer = fold(dialect(SPOKEN[written.via]).read_answer(value, self._origin))
