@@ -16,10 +16,11 @@ from proxy.dialects.request import BadRequest
 from proxy.engine import told
 from proxy.engine.attempt import Attempter, Hearer
 from proxy.engine.call import Call, ClientGone, Reply
-from proxy.engine.pinned import KEEPING, Owners, is_absent, searching
+from proxy.engine.makers import Makers, is_refused
+from proxy.engine.pinned import KEEPING, Owners, is_absent, searching, unknown_response
 from proxy.engine.relay import Outcome, Refusal
 from proxy.engine.repeat import may_repeat
-from proxy.engine.translate import Translation, Unsaid, Written, counted
+from proxy.engine.translate import Translation, Unsaid, Written, counted, origin_of
 from proxy.fault import Attempt, Exchange, Fault, FaultKind, Observer, Phase
 from proxy.routing import (
     Candidate,
@@ -58,6 +59,7 @@ class Engine(msgspec.Struct):
     observer: Observer
     now: Callable[[], float]
     owners: Owners = msgspec.field(default_factory=Owners)
+    makers: Makers = msgspec.field(default_factory=Makers)
     running: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
     _resolved: dict[tuple[Operation, str | None, bool], tuple[Target, ...]] = msgspec.field(default_factory=dict)
     _resolved_for: tuple[int, int] = (-1, -1)
@@ -127,7 +129,9 @@ class _Run:
         self.exchange = exchange
         self._refusal: Refusal | None = None
         self._upstream = 0.0
-        self._translation = Translation(call, int(engine.attempter.wall().timestamp()))
+        made = engine.makers.among(call)
+        self._translation = Translation(call, int(engine.attempter.wall().timestamp()), made)
+        self._refused_seals = False  # the last one refuses what another sealed, and may be asked without that
         self._dropped: tuple[str, ...] = ()  # what the last connection asked could not be told
         self._unsaid: list[tuple[Skipped, str | None]] = []
         self._searching = searching(call)
@@ -138,7 +142,7 @@ class _Run:
         if needs_lists(self.snapshot, call.model):
             await engine.lists.ensure(self.snapshot.connections)
         try:
-            targets = engine.owners.narrow(call, engine.targets(self.snapshot, call))
+            targets = self._targets()
             chosen = plan(targets, engine.health, self.snapshot.settings.routing.max_attempts)
         except NoPlan as exc:
             if exc.answer.code == "operation_not_supported" and await self._estimated():
@@ -159,12 +163,22 @@ class _Run:
             ticket = engine.health.admit(candidate.connection)
             if ticket is None:
                 continue
-            if await self._try(candidate, seconds, ticket, written):
+            if await self._try(candidate, seconds, ticket, written) or await self._try_bare(candidate):
                 return
             fault = self.exchange.attempts[-1].fault
             if fault is not None and fault.kind is not FaultKind.MODEL_MISSING:
                 spent.add(candidate.connection.provider)
         await self._give_up(chosen)
+
+    def _targets(self) -> tuple[Target, ...]:
+        """Who can serve this: where it names something that is kept, those who may have it. Raises NoPlan."""
+        engine, call = self.engine, self.call
+        try:
+            found = engine.targets(self.snapshot, call)
+        except NoPlan:
+            engine.owners.narrow(call, ())  # who made it is a better reason, where that is known
+            raise
+        return engine.owners.narrow(call, found)
 
     async def _estimated(self) -> bool:
         """Where nobody counts tokens: our own number, told as one. Whether that was what is asked for.
@@ -234,6 +248,21 @@ class _Run:
         self._settle(candidate, attempt, outcome, ticket)
         return await self._over(candidate, outcome)
 
+    async def _try_bare(self, candidate: Candidate) -> bool:
+        """Once more at the same connection, without what it cannot read; whether the request is over with that."""
+        fault, seconds = self.exchange.attempts[-1].fault, self._seconds_left()
+        if not self._refused_seals or fault is None or fault.falls_back:
+            return False
+        try:
+            written = self._translation.write(candidate, bare=True)
+        except (Unsaid, BadRequest):
+            written = None
+        ticket = self.engine.health.admit(candidate.connection) if written is not None and seconds > 0 else None
+        if ticket is None:
+            await self._as_the_provider_said(fault, self._refusal)
+            return True
+        return await self._try(candidate, seconds, ticket, written)
+
     def _settle(self, candidate: Candidate, attempt: Attempt, outcome: Outcome, ticket: Ticket) -> None:
         """What the attempt says about its connection, and to those who watch."""
         engine, fault = self.engine, outcome.fault
@@ -256,8 +285,9 @@ class _Run:
             exchange.usage, exchange.first_content = outcome.usage, outcome.first_content
             exchange.status = exchange.attempts[-1].status
             exchange.fault = fault
+            self.engine.makers.learn(outcome.sealed, origin_of(candidate.connection))
             if self.call.operation in KEEPING and self.call.method == "POST":
-                self.engine.owners.learn(outcome.made, candidate.connection)
+                self.engine.owners.learn(outcome.made, candidate.connection, kept=candidate.via is None)
             return True
         if fault is None:
             raise RuntimeError("an attempt ended with neither an answer nor a fault")
@@ -267,13 +297,16 @@ class _Run:
             return False
         if self.call.operation in COUNTS and (candidate.via is not None or fault.falls_back):
             return False  # the next one, or an estimate
+        if is_refused(self.call, fault) and not self._refused_seals:
+            self._refused_seals = True
+            return False
         if not fault.falls_back:
             exchange.connection, exchange.model = candidate.connection.provider, candidate.model
             await self._as_the_provider_said(fault, outcome.refusal)
             return True
         if not may_repeat(self.call, fault):
             exchange.fault = fault
-            await self._refuse(_uncertain(candidate, fault))
+            await self._refuse(told.uncertain(candidate.connection.provider, fault))
             return True
         return False
 
@@ -302,7 +335,7 @@ class _Run:
             await self._refuse(answer)
             return
         if self._absent is not None and fault is not None and is_absent(fault):
-            await self._as_the_provider_said(*self._absent)
+            await self._say_absent(*self._absent)
             return
         chosen = Plan(chosen.candidates, (*chosen.skipped, *(skipped for skipped, _ in self._unsaid)))
         if self._refusal is not None and fault is not None and self._alone(chosen, fault):
@@ -313,6 +346,15 @@ class _Run:
         answer = exhausted(chosen, attempts)
         self.exchange.fault = fault or Fault(FaultKind.GATEWAY, answer.message, Phase.NOT_SENT, code=answer.code)
         await self._refuse(answer)
+
+    async def _say_absent(self, fault: Fault, refusal: Refusal | None) -> None:
+        """Nobody has what the request names: as the first one said it, and what that may mean."""
+        if self.call.tail or "previous_response_id" not in self.call.fields:
+            await self._as_the_provider_said(fault, refusal)
+            return
+        self.exchange.fault = fault
+        status = fault.status if fault.status and 400 <= fault.status < 500 else 400
+        await self._refuse(unknown_response(status, fault.public))
 
     def _alone(self, chosen: Plan, fault: Fault) -> bool:
         """Whether nobody else was asked than the one who does not have the model, so that its own words say all."""
@@ -347,15 +389,3 @@ def _translatable(call: Call) -> bool:
     if call.method != "POST" or call.tail or call.body is None or not call.is_json:
         return False
     return not any(name in call.fields and splice.field(call.body, name) for name in _KEPT)
-
-
-def _uncertain(candidate: Candidate, fault: Fault) -> GatewayAnswer:
-    return GatewayAnswer(
-        502,
-        "upstream_uncertain",
-        f"{fault.public}; the request leaves something behind at {candidate.connection.provider} (stored responses, "
-        "background work or its own tools), and whether it was acted on cannot be known, so no other connection "
-        "was tried",
-        None,
-        should_retry=False,
-    )

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from config.model import Operation, Timeouts
-from proxy.dialects import envelope, sse
+from proxy.dialects import envelope, sealed, sse
 from proxy.dialects.envelope import Form
 from proxy.dialects.json import decode, encode
 from proxy.dialects.scan import MalformedEvent, Progress, Scanner, judge_whole
@@ -48,6 +48,7 @@ class Outcome(msgspec.Struct):
     first_content: float | None = None
     refusal: Refusal | None = None
     made: object = None  # the id of what the provider keeps, as far as the answer has one
+    sealed: list[bytes] = msgspec.field(default_factory=list)  # digests of what only the provider can read
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -115,8 +116,14 @@ class Relay(msgspec.Struct):
         if fault is not None:
             return Outcome(fault)
         self._outcome.committed = True
+        self._note(body)
         await self.reply.whole(self.response.status, self.headers, body)
         return self._outcome
+
+    def _note(self, data: bytes) -> None:
+        """What another connection will not be able to read; a translated answer carries marks instead."""
+        if self.verbatim:
+            self._outcome.sealed += sealed.digests(self.call.operation, data)
 
     def _judge(self, body: bytes) -> Fault | None:
         if not body.strip():
@@ -249,6 +256,7 @@ class _Pump:
 
     async def _content(self, event: bytes, *, last: bool) -> None:
         self._progress_at = self.relay.now()
+        self.relay._note(event)
         if not self.relay._outcome.committed:
             await self._commit()
         await self.relay.reply.write(event)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from proxy.dialects import envelope
 from proxy.engine.call import Call, Reply
-from proxy.fault import Exchange
+from proxy.fault import Exchange, Fault
 from proxy.routing import GatewayAnswer
 
 # What stands in a header as it is. A model's name comes from the client: `%`, blanks and all else are quoted.
@@ -47,6 +47,18 @@ def listed(names: Iterable[str]) -> str:
         else:
             out.append(shown)
     return ", ".join([*out, *([f"and {more} more"] if more else [])])
+
+
+def uncertain(who: str, fault: Fault) -> GatewayAnswer:
+    """What cannot be repeated, though it is not known whether it was done."""
+    return GatewayAnswer(
+        502,
+        "upstream_uncertain",
+        f"{fault.public}; the request leaves something behind at {who} (stored responses, background work or its own "
+        "tools), and whether it was acted on cannot be known, so no other connection was tried",
+        None,
+        should_retry=False,
+    )
 
 
 async def refuse(

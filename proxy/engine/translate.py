@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -20,6 +21,7 @@ from proxy.dialects.events import Broken, Event, Failed, fold
 from proxy.dialects.json import decode_object, encode
 from proxy.dialects.request import BadRequest, Loss, Request
 from proxy.engine.call import Call
+from proxy.engine.makers import placed
 from proxy.fault import Fault, FaultKind, Phase
 from proxy.routing import Candidate, Said, told_as
 from proxy.upstream.client import UpstreamError, UpstreamResponse
@@ -82,8 +84,9 @@ class Unsaid(Exception):
 class Translation:
     """One client's question, read once however many connections it is written for."""
 
-    def __init__(self, call: Call, created: int) -> None:
+    def __init__(self, call: Call, created: int, makers: Mapping[bytes, str] = MappingProxyType({})) -> None:
         self._call = call
+        self._makers = makers  # digest of what is sealed -> who made it
         self._created = created
         self._request: Request | None = None
 
@@ -94,19 +97,24 @@ class Translation:
         mark = seals.MARK_64 if call.operation is Operation.GEMINI else seals.MARK
         return call.operation in SPOKEN and call.body is not None and mark.encode() in call.body
 
-    def write(self, candidate: Candidate) -> Written | None:
-        """The question for this connection; None where the client's own bytes go. Raises Unsaid and BadRequest."""
-        call = self._call
-        via = candidate.via or (call.operation if self.marked and not call.tail else None)
+    def write(self, candidate: Candidate, *, bare: bool = False) -> Written | None:
+        """The question for this connection; None where the client's own bytes go. Raises Unsaid and BadRequest.
+
+        `bare`: without what is sealed and carries no mark.
+        """
+        call, connection = self._call, candidate.connection
+        origin = origin_of(connection)
+        foreign = bare or any(maker != origin for maker in self._makers.values())
+        via = candidate.via or (call.operation if (foreign or self.marked) and not call.tail else None)
         if via is None:
             return None
-        connection = candidate.connection
         model = candidate.model or call.model or ""
         if call.operation in EMBEDDED:
             return self._embedding(candidate, via, model)
         if call.operation in counting.COUNTS:
             return self._counting(candidate, via, model)
-        body, losses = dialect(SPOKEN[via]).write_request(self._read(), Target(origin_of(connection), model))
+        asked = placed(self._read(), self._makers, bare=bare)
+        body, losses = dialect(SPOKEN[via]).write_request(asked, Target(origin, model))
         if via is Operation.CHAT and connection.spec.quirks.stream_usage != "asked":
             body.pop("stream_options", None)
         head = ReplyHead(call.id, self._created, self._read(), model) if via is not call.operation else None
