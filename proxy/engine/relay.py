@@ -116,14 +116,10 @@ class Relay(msgspec.Struct):
         if fault is not None:
             return Outcome(fault)
         self._outcome.committed = True
-        self._note(body)
+        if self.verbatim:
+            self._outcome.sealed = sealed.digests(self.call.operation, body)
         await self.reply.whole(self.response.status, self.headers, body)
         return self._outcome
-
-    def _note(self, data: bytes) -> None:
-        """What another connection will not be able to read; a translated answer carries marks instead."""
-        if self.verbatim:
-            self._outcome.sealed += sealed.digests(self.call.operation, data)
 
     def _judge(self, body: bytes) -> Fault | None:
         if not body.strip():
@@ -203,6 +199,8 @@ class _Pump:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._splitter = sse.EventSplitter()
+        # What another connection could not read; a translated answer carries marks instead.
+        self._find = sealed.finder(relay.call.operation) if relay.verbatim else None
         self._over = False  # the terminator or an error is out: nothing more may follow
         self._done_sent = False
         self._done_at = 0.0
@@ -256,7 +254,8 @@ class _Pump:
 
     async def _content(self, event: bytes, *, last: bool) -> None:
         self._progress_at = self.relay.now()
-        self.relay._note(event)
+        if self._find is not None and (found := self._find(event)):
+            self.relay._outcome.sealed += found
         if not self.relay._outcome.committed:
             await self._commit()
         await self.relay.reply.write(event)
