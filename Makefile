@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check catalogue bench soak fuzz clean
+.PHONY: run test check catalogue bench bench-translation soak fuzz clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,11 @@ catalogue: $(VENV)/installed
 bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/translation.py
+
+# ARGS='--litellm-python PATH' to have LiteLLM beside it (benchmarks/README.md).
+bench-translation: $(VENV)/installed-test
+	$(BIN)/python benchmarks/translation.py $(ARGS)
 
 # Long runs, for before a release: every property with many examples; a daemon under load and faults.
 ROUNDS ?= 10

@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
+from proxy.dialects.aspects import Untold
 from proxy.dialects.events import Answer, Event
 from proxy.dialects.request import Loss, Request
 
@@ -80,6 +81,10 @@ class Renderer(Protocol):
 
 class Dialect(Protocol):
     """One wire language, without state."""
+
+    @property
+    def untold(self) -> Untold:
+        """What of another dialect's answer cannot be told in this one, and why."""
 
     def read_request(self, body: Mapping[str, Any]) -> Request:
         """A client's question. Raises BadRequest."""

@@ -7,9 +7,57 @@ readers that know one open block at a time can follow.
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from proxy.dialects.blocks import Opaque
 from proxy.dialects.events import BlockDelta, BlockSeal, BlockStart, Event, Kind, Ledger
 from proxy.dialects.json import decode
+
+_OUTSIDE: Final = re.compile(r'[^"{}]*+')
+_INSIDE: Final = re.compile(r'(?:[^"\\]++|\\.)*+', re.DOTALL)
+
+
+class _Arguments:
+    """The arguments of one call so far, each fragment looked at once however often one asks whether they are whole."""
+
+    __slots__ = ("_depth", "_inside", "_rest", "_seen", "_verdict", "texts")
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._seen = 0  # fragments that have been looked at
+        self._depth = 0
+        self._inside = False  # a string
+        self._rest = ""  # a backslash whose character is to come
+        self._verdict: bool | None = None  # of what stands up to the brace that closes the first
+
+    def whole(self) -> bool:
+        """Whether they cannot go on: a complete JSON object."""
+        fresh = self.texts[self._seen :]
+        self._seen = len(self.texts)
+        if self._verdict is None:
+            self._look(self._rest + "".join(fresh))
+        elif self._verdict and any(text.strip(" \t\r\n") for text in fresh):
+            self._verdict = False  # something stands behind the object
+        return self._verdict is True
+
+    def _look(self, text: str) -> None:
+        at = 0
+        while at < len(text):
+            found = (_INSIDE if self._inside else _OUTSIDE).match(text, at)
+            at = found.end() if found else at
+            mark = text[at : at + 1]
+            if not mark or mark == "\\":
+                break
+            at += 1
+            if mark == '"':
+                self._inside = not self._inside
+            else:
+                self._depth += 1 if mark == "{" else -1
+                if self._depth <= 0:
+                    self._verdict = _is_object("".join(self.texts))
+                    return
+        self._rest = text[at:]
 
 
 class Calls:
@@ -20,7 +68,7 @@ class Calls:
         self._choice = choice
         self._ids: dict[object, str] = {}  # the call now known under a place, by its id
         self._serial = 0
-        self._live: tuple[object, list[str]] | None = None
+        self._live: tuple[object, _Arguments] | None = None
         self._waiting: dict[object, tuple[Kind, str, str, list[str]]] = {}
         self._done: set[object] = set()  # calls of which the provider has said that they are whole
         self._seals: dict[object, Opaque] = {}
@@ -56,7 +104,7 @@ class Calls:
         return [*out, *self._start(key, kind, ident, name, [text])]
 
     def _start(self, key: object, kind: Kind, ident: str, name: str, texts: list[str]) -> list[Event]:
-        self._live = (key, [])
+        self._live = (key, _Arguments())
         if kind is Kind.CUSTOM_CALL:
             self._free.add(key)
         start: BlockStart = self._ledger.start(
@@ -68,7 +116,7 @@ class Calls:
         index = self._ledger.index(("call", self._choice, key))
         if not text or index is None or self._live is None:
             return []
-        self._live[1].append(text)
+        self._live[1].texts.append(text)
         return [BlockDelta(index, text)]
 
     def done(self, place: object) -> list[Event]:
@@ -79,8 +127,8 @@ class Calls:
     def settle(self, *, over: bool = False) -> list[Event]:
         """Close what is whole and start what has waited for it; `over`: everything, the answer has ended."""
         out: list[Event] = []
-        while self._live is not None and (over or self._live[0] in self._done or _whole("".join(self._live[1]))):
-            out += self._closed(*self._live)
+        while self._live is not None and (over or self._live[0] in self._done or self._live[1].whole()):
+            out += self._closed(self._live[0], self._live[1].texts)
             self._live = None
             if self._waiting:
                 key = next(iter(self._waiting))
@@ -100,9 +148,8 @@ class Calls:
         return [*out, *self._ledger.end(place)]
 
 
-def _whole(text: str) -> bool:
-    """Whether the arguments cannot go on: a complete JSON object."""
-    if not text.rstrip().endswith("}"):
+def _is_object(text: str) -> bool:
+    if not text.rstrip(" \t\r\n").endswith("}"):
         return False
     try:
         decode(text.encode("utf-8", "surrogatepass"))

@@ -13,11 +13,12 @@ from config.model import Connection, Operation, Routing, StreamUsage
 from proxy.dialects import headers as passing
 from proxy.dialects import multipart, scan, splice
 from proxy.dialects.json import decode_object, encode
+from proxy.engine import told
 from proxy.engine.call import Call, Reply
 from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
 from proxy.engine.relay import MAX_ERROR_BYTES, Incoming, Outcome, Refusal, Relay, read_body
 from proxy.engine.repeat import is_stateless
-from proxy.engine.translate import Translated, Written, origin_of, refused, to_client, to_upstream
+from proxy.engine.translate import Translated, Written, origin_of, to_client, to_upstream
 from proxy.fault import Fault, FaultKind, Phase
 from proxy.routing import Candidate, Said, classify_error, classify_response, said_in, said_of
 from proxy.upstream.client import Client, UpstreamError, UpstreamRequest, UpstreamResponse
@@ -84,7 +85,7 @@ class Attempter(msgspec.Struct, frozen=True):
             left = max(0.001, seconds - (self.now() - started))
             if not 200 <= response.status < 300:
                 return await self._refused(call, connection, response, hearer, min(left, _ERROR_SECONDS), written)
-            answer, headers = self._incoming(call, connection, response, written)
+            answer, headers, late = self._incoming(call, connection, response, written)
             translated = answer if isinstance(answer, Translated) else None
             classify = partial(_classify, connection, self.wall)
             relay = Relay(
@@ -92,6 +93,7 @@ class Attempter(msgspec.Struct, frozen=True):
                 reply=reply,
                 response=answer,
                 headers=hearer.head(response.status, headers),
+                late=late,
                 timeouts=routing.timeouts,
                 first_byte=left,
                 who=connection.provider,
@@ -109,14 +111,16 @@ class Attempter(msgspec.Struct, frozen=True):
 
     def _incoming(
         self, call: Call, connection: Connection, response: UpstreamResponse, written: Written | None
-    ) -> tuple[Incoming, list[tuple[str, str]]]:
-        """The answer as the relay reads it, and its headers for the client."""
+    ) -> tuple[Incoming, list[tuple[str, str]], Callable[[], list[tuple[str, str]]]]:
+        """The answer as the relay reads it, its headers for the client, and those known when they go out."""
         headers = passing.to_client(response.headers)
-        if written is None or not written.translated:
-            return response, headers
+        if written is None:
+            return response, headers, list
+        if not written.translated:
+            return response, headers, partial(told.named, written.dropped)
         judge = partial(_judged, connection, self.wall)
         answer = Translated(response, call, written, origin_of(connection), self.now, judge)
-        return answer, to_client(headers, stream=call.stream)
+        return answer, to_client(headers, stream=call.stream), lambda: told.named((*written.dropped, *answer.missing))
 
     def _request(
         self, call: Call, candidate: Candidate, written: Written | None, routing: Routing, token: str | None
@@ -162,7 +166,7 @@ class Attempter(msgspec.Struct, frozen=True):
         status, passed = response.status, passing.to_client(response.headers)
         if written is not None and written.translated:
             passed = to_client(passed, stream=False)
-            status, body = refused(call, fault, said_in(body, response.headers))
+            status, body = told.refused(call, fault, said_in(body, response.headers))
         headers = hearer.head(status, passed)
         return Outcome(fault, refusal=Refusal(status, headers, body))
 
@@ -257,7 +261,7 @@ def _told(call: Call, answer: Translated, outcome: Outcome) -> Outcome:
     """The outcome with the client's own mistake in its dialect, where the provider said it under status 200."""
     fault = outcome.fault
     if fault is not None and not outcome.committed and not fault.falls_back and answer.failure is not None:
-        status, body = refused(call, *answer.failure)
+        status, body = told.refused(call, *answer.failure)
         outcome.refusal = Refusal(status, to_client(passing.to_client(answer.headers), stream=False), body)
     return outcome
 

@@ -364,7 +364,7 @@ class _Run:
 
     def _head(self, status: int, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """The client's headers for an answer that comes from the current attempt."""
-        return [*headers, *self._told({name for name, _ in headers})]
+        return [*headers, *told.headers(self.call, self.exchange, {name for name, _ in headers})]
 
     def _told(self, given: set[str]) -> list[tuple[str, str]]:
         return told.headers(self.call, self.exchange, given, self._dropped)

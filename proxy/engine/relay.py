@@ -93,6 +93,7 @@ class Relay(msgspec.Struct):
     reply: Reply
     response: Incoming
     headers: list[tuple[str, str]]
+    late: Callable[[], list[tuple[str, str]]]  # more of them, known only when the head goes out
     timeouts: Timeouts
     first_byte: float  # what is left of that clock, in seconds
     who: str
@@ -118,7 +119,7 @@ class Relay(msgspec.Struct):
         self._outcome.committed = True
         if self.verbatim:
             self._outcome.sealed = sealed.digests(self.call.operation, body)
-        await self.reply.whole(self.response.status, self.headers, body)
+        await self.reply.whole(self.response.status, [*self.headers, *self.late()], body)
         return self._outcome
 
     def _judge(self, body: bytes) -> Fault | None:
@@ -146,7 +147,7 @@ class Relay(msgspec.Struct):
                     if not outcome.committed:
                         outcome.committed, outcome.first_content = True, self.now()
                         self.begun(outcome)
-                        await self.reply.begin(self.response.status, self.headers)
+                        await self.reply.begin(self.response.status, [*self.headers, *self.late()])
                     await self.reply.write(piece)
                     dog.arm(FaultKind.STALL, self.timeouts.idle)
         except (UpstreamError, ClockExpired) as exc:
@@ -279,7 +280,7 @@ class _Pump:
         relay._outcome.committed = True
         relay._outcome.first_content = relay.now()
         relay.begun(relay._outcome)
-        await relay.reply.begin(relay.response.status, relay.headers)
+        await relay.reply.begin(relay.response.status, [*relay.headers, *relay.late()])
         if self._held:
             await relay.reply.write(b"".join(self._held))
             self._held.clear()

@@ -7,13 +7,15 @@ from typing import Final
 from urllib.parse import quote
 
 from proxy.dialects import envelope
+from proxy.dialects.base import Renderer
 from proxy.engine.call import Call, Reply
-from proxy.fault import Exchange, Fault
-from proxy.routing import GatewayAnswer
+from proxy.fault import Exchange, Fault, FaultKind
+from proxy.routing import GatewayAnswer, Said, told_as
 
 # What stands in a header as it is. A model's name comes from the client: `%`, blanks and all else are quoted.
 _PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 _MODEL: Final = 256  # characters of a model's name, which clients choose too
+_TOO_LONG: Final = "prompt is too long"
 _NAME: Final = 100  # characters of one dropped parameter
 _NAMES: Final = 2_000  # of all of them: clients refuse heads of some kilobytes
 
@@ -30,9 +32,12 @@ def headers(call: Call, exchange: Exchange, given: set[str], dropped: Sequence[s
         told.append(("x-redeo-provider", last.connection))
         told.append(("x-redeo-model", quote(last.model[:_MODEL], safe=_PLAIN, errors="replace")))
         told.append(("x-redeo-attempts", " ".join(attempt.label for attempt in exchange.attempts)))
-    if dropped:
-        told.append(("x-redeo-dropped", listed(dropped)))
-    return told
+    return [*told, *named(dropped)]
+
+
+def named(names: Sequence[str]) -> list[tuple[str, str]]:
+    """The header that names what question and answer had to leave out."""
+    return [("x-redeo-dropped", listed(names))] if names else []
 
 
 def listed(names: Iterable[str]) -> str:
@@ -74,3 +79,23 @@ async def refuse(
         said.append(("retry-after", str(answer.retry_after)))
     exchange.status = answer.status
     await reply.whole(answer.status, said, body)
+
+
+def error_frame(call: Call, fault: Fault, said: Said, renderer: Renderer) -> bytes:
+    """The provider's error in the middle of a stream, in the client's dialect."""
+    status, code = told_as(fault)
+    begun, sequence = renderer.begun
+    return envelope.error_frame(call.form, status, _words(call, fault, said), code, call.id, begun, sequence)
+
+
+def refused(call: Call, fault: Fault, said: Said) -> tuple[int, bytes]:
+    """Status and body of the provider's refusal, in the client's dialect."""
+    status, code = told_as(fault)
+    return status, envelope.error_body(call.form, status, _words(call, fault, said), code, call.id, said.param)
+
+
+def _words(call: Call, fault: Fault, said: Said) -> str:
+    """The provider's message, with the words by which Anthropic's clients know what they can mend (Claude Code)."""
+    message = said.message or fault.public
+    long = fault.kind is FaultKind.CONTEXT_LENGTH and call.form is envelope.Form.ANTHROPIC
+    return f"{_TOO_LONG}: {message}" if long and _TOO_LONG not in message.lower() else message

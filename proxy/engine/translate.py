@@ -15,26 +15,20 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from config.model import Connection, Operation
-from proxy.dialects import counting, embeddings, envelope, seals, sse
+from proxy.dialects import counting, embeddings, seals, sse
+from proxy.dialects.aspects import Aspect, missing
 from proxy.dialects.base import DialectName, Renderer, ReplyHead, Target, Unreadable, dialect
-from proxy.dialects.events import Broken, Event, Failed, fold
+from proxy.dialects.events import Broken, Done, Event, Failed, fold
 from proxy.dialects.json import decode_object, encode
 from proxy.dialects.request import BadRequest, Loss, Request
+from proxy.engine import told
 from proxy.engine.call import Call
 from proxy.engine.makers import placed
 from proxy.fault import Fault, FaultKind, Phase
-from proxy.routing import Candidate, Said, told_as
+from proxy.routing import Candidate, Said
 from proxy.upstream.client import UpstreamError, UpstreamResponse
 
-SPOKEN: Final = {
-    Operation.CHAT: DialectName.CHAT,
-    Operation.MESSAGES: DialectName.MESSAGES,
-    Operation.RESPONSES: DialectName.RESPONSES,
-    Operation.GEMINI: DialectName.GEMINI,
-    Operation.CONVERSE: DialectName.CONVERSE,
-    Operation.COHERE_CHAT: DialectName.COHERE,
-    Operation.OLLAMA_CHAT: DialectName.OLLAMA,
-}
+SPOKEN: Final = {Operation(name.value): name for name in DialectName}
 MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
 EMBEDDED: Final = {
     Operation.EMBEDDINGS: embeddings.Form.OPENAI,
@@ -50,7 +44,6 @@ _PING: Final = b": ping\n\n"
 _GOOGLE_PING: Final = b'data: {"candidates":[{"content":{"role":"model","parts":[{"text":""}]},"index":0}]}\n\n'
 _STREAMS: Final = frozenset({"application/vnd.amazon.eventstream", "application/x-ndjson"})
 _PASSING: Final = frozenset({"accept", "content-type", "traceparent", "tracestate", "user-agent"})
-_TOO_LONG: Final = "prompt is too long"
 _BACK: Final = frozenset({"cache-control", "request-id", "retry-after", "retry-after-ms", "x-request-id"})
 
 
@@ -203,6 +196,8 @@ Judge = Callable[[Mapping[str, Any]], tuple[Fault, Said]]
 class _Reader(Protocol):
     """Makes the client's bytes of the provider's, piece by piece."""
 
+    missing: dict[Aspect, None]
+
     async def read(self) -> bytes: ...
 
 
@@ -230,6 +225,11 @@ class Translated:
             self._reader = _Stream(response, call, written.via, written.head, origin, now, self._failed)
         else:
             self._reader = _Whole(response, call, written, origin)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What of the answer the client's dialect has no word for, as far as it has been read."""
+        return tuple(aspect.value for aspect in self._reader.missing)
 
     def header(self, name: str) -> str:
         """The value of a header of the provider's, or an empty text; the type of a stream is the client's."""
@@ -269,6 +269,7 @@ class _Whole:
         self._written_as = written
         self._origin = origin
         self._over = False
+        self.missing: dict[Aspect, None] = {}
 
     async def read(self) -> bytes:
         if self._over:
@@ -305,12 +306,16 @@ class _Whole:
             return written.plain(value)
         if written.head is None:
             raise ValueError("this answer is relayed")
-        answer = fold(dialect(SPOKEN[written.via]).read_answer(value, self._origin))
-        return dialect(SPOKEN[self._call.operation]).write_answer(answer, written.head)
+        events = list(dialect(SPOKEN[written.via]).read_answer(value, self._origin))
+        spoken = dialect(SPOKEN[self._call.operation])
+        answer = spoken.write_answer(fold(events), written.head)
+        self.missing = missing(events, spoken.untold)
+        return answer
 
 
 class _Stream:
-    """`_trouble` waits until what came before it is out."""
+    """`_trouble` waits until what came before it is out. What is missing in the answer is told before its end, in a
+    comment: its head was out before that was known."""
 
     def __init__(
         self,
@@ -327,8 +332,12 @@ class _Stream:
         self._now = now
         self._judge = judge
         self._parser = dialect(SPOKEN[via]).parser(origin)
-        self._renderer: Renderer = dialect(SPOKEN[call.operation]).renderer(head)
-        self._ping = _GOOGLE_PING if call.operation is Operation.GEMINI else _PING
+        spoken = dialect(SPOKEN[call.operation])
+        self._renderer: Renderer = spoken.renderer(head)
+        self._untold = spoken.untold
+        self.missing: dict[Aspect, None] = {}
+        self._comments = call.operation is not Operation.GEMINI
+        self._ping = _PING if self._comments else _GOOGLE_PING
         self._trouble: UpstreamError | None = None
         self._over = False
         self._said_at = now()
@@ -356,7 +365,7 @@ class _Stream:
             self._trouble = UpstreamError(kind, Phase.SENT, f"it sent {exc}")
             return b""
         self._over = not data
-        return b"".join(self._render(event) for event in events)
+        return b"".join([self._render(event) for event in events])
 
     async def _next(self) -> bytes:
         """The next bytes. Behind its terminator the provider may say more, but need not even hang up."""
@@ -370,28 +379,14 @@ class _Stream:
 
     def _render(self, event: Event) -> bytes:
         if not isinstance(event, Failed):
-            return self._renderer.event(event)
+            self.missing |= missing((event,), self._untold)
+            out = self._renderer.event(event)
+            return self._comment() + out if isinstance(event, Done) else out
         if event.error is None:
             self._trouble = UpstreamError(FaultKind.INTERRUPTED, Phase.SENT, "its answer ended before its end")
             return b""
-        return error_frame(self._call, *self._judge(event.error), self._renderer)
+        return told.error_frame(self._call, *self._judge(event.error), self._renderer)
 
-
-def error_frame(call: Call, fault: Fault, said: Said, renderer: Renderer) -> bytes:
-    """The provider's error in the middle of a stream, in the client's dialect."""
-    status, code = told_as(fault)
-    begun, sequence = renderer.begun
-    return envelope.error_frame(call.form, status, _words(call, fault, said), code, call.id, begun, sequence)
-
-
-def refused(call: Call, fault: Fault, said: Said) -> tuple[int, bytes]:
-    """Status and body of the provider's refusal, in the client's dialect."""
-    status, code = told_as(fault)
-    return status, envelope.error_body(call.form, status, _words(call, fault, said), code, call.id, said.param)
-
-
-def _words(call: Call, fault: Fault, said: Said) -> str:
-    """The provider's message, with the words by which Anthropic's clients know what they can mend (Claude Code)."""
-    message = said.message or fault.public
-    long = fault.kind is FaultKind.CONTEXT_LENGTH and call.form is envelope.Form.ANTHROPIC
-    return f"{_TOO_LONG}: {message}" if long and _TOO_LONG not in message.lower() else message
+    def _comment(self) -> bytes:
+        names = ", ".join(aspect.value for aspect in self.missing)
+        return f": redeo-dropped: {names}\n\n".encode() if names and self._comments else b""

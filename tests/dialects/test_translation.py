@@ -294,3 +294,37 @@ async def test_usage_is_counted_as_the_provider_said(redeo: Any, provider: Any) 
     got = await ask(server, CHAT, stream=True)
     assert b'"usage":{' not in got.body, "the client did not ask for it"
     assert "redeo_tokens_total{" in await server.metrics()
+
+
+SEARCHED = {
+    "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+    "content": [
+        {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "weather"}},
+        {"type": "text", "text": "hello"},
+    ],
+    "usage": {"input_tokens": 3, "output_tokens": 5},
+}  # fmt: skip
+
+
+async def test_what_an_answer_cannot_be_told_is_named_beside_what_the_question_could_not_say(
+    redeo: Any, provider: Any
+) -> None:
+    server, _ = await behind(redeo, provider, (ANTHROPIC, answer(SEARCHED)))
+    got = await ask(server, CHAT, seed=7)
+    assert got.headers["x-redeo-dropped"] == "seed, searches"
+    assert "x-redeo-dropped" not in (await ask(server, RESPONSES)).headers, "that has a word for searches"
+
+
+async def test_what_a_stream_cannot_tell_is_named_before_its_end(redeo: Any, provider: Any) -> None:
+    call = {"type": "content_block_start", "index": 0, "content_block": SEARCHED["content"][0]}
+    begun, *rest = message_events("hello")
+    searched = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in (
+        call, {"type": "content_block_stop", "index": 0}
+    )]  # fmt: skip
+    later = [event.replace(b'"index": 0', b'"index": 1') for event in rest]
+    server, _ = await behind(redeo, provider, (ANTHROPIC, spoken(ANTHROPIC, [begun, *searched, *later])))
+    got = await ask(server, CHAT, stream=True)
+    assert text_of(CHAT, got.body, streamed=True) == "hello"
+    assert got.body.endswith(b": redeo-dropped: searches\n\ndata: [DONE]\n\n")
+    asked = await ask(server, GEMINI, stream=True)
+    assert b"redeo-dropped" not in asked.body, "Google's own client fails on comments"

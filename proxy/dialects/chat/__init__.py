@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.dialects.chat.answer_in import ChatParser, read_answer
-from proxy.dialects.chat.answer_out import ChatRenderer, write_answer
+from proxy.dialects.chat.answer_out import UNTOLD, ChatRenderer, write_answer
 from proxy.dialects.chat.request_in import read_request
 from proxy.dialects.chat.request_out import write_request
 
@@ -23,6 +23,7 @@ class _Chat:
     read_answer = staticmethod(read_answer)
     write_answer = staticmethod(write_answer)
     parser = ChatParser
+    untold = UNTOLD
     renderer = ChatRenderer
 
 

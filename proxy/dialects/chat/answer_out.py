@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from proxy.dialects import seals, sse
+from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.base import DialectName, ReplyHead
 from proxy.dialects.blocks import (
     Cite,
@@ -36,6 +37,11 @@ from proxy.dialects.json import encode
 NAME: Final = DialectName.CHAT
 
 
+UNTOLD: Final[Untold] = {
+    Aspect.SEARCHES: "searches of the provider's own are told by their citations alone",
+    Aspect.BUILT_IN_TOOLS: "there is no place for the work of a provider's own tools",
+    Aspect.SEARCH_COUNT: "usage has no such count",
+}
 _FINISH_WORDS: Final = {
     Finish.STOP: "stop",
     Finish.STOP_SEQUENCE: "stop",
@@ -146,6 +152,7 @@ class ChatRenderer:
         self._blocks: dict[int, tuple[Kind, int, int]] = {}  # index -> kind, choice, number of the call
         self._thought: set[int] = set()  # blocks of thinking with a text
         self._calls: dict[int, int] = {}
+        self._numbers: dict[tuple[str, int], int] = {}  # of the next entry of a list
         self._greeted: set[int] = set()
         self._count: Count | None = None
 
@@ -187,12 +194,18 @@ class ChatRenderer:
             return self._seal(event)
         choice = self._blocks[event.index][1]
         if isinstance(event, BlockCite):
-            return self._say(choice, {"annotations": [_cite_out(event.cite)]})
+            return self._say(choice, {"annotations": [self._numbered("annotations", choice, _cite_out(event.cite))]})
         return self._say(choice, {}, logprobs={"content": list(event.tokens), "refusal": None})
 
     def _say(self, choice: int, delta: dict[str, Any], finish: str | None = None, logprobs: Any = None) -> bytes:
         said = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return sse.frame(encode({**self._base, "choices": [said]}))
+
+    def _numbered(self, name: str, choice: int, entry: dict[str, Any]) -> dict[str, Any]:
+        """An entry of a list that comes piece by piece: OpenAI's SDK refuses to add up entries without `index`."""
+        n = self._numbers.get((name, choice), 0)
+        self._numbers[name, choice] = n + 1
+        return {"index": n, **entry}
 
     def _greet(self, choice: int) -> bytes:
         if choice in self._greeted:
@@ -241,7 +254,7 @@ class ChatRenderer:
         detail = _detail_out(kind, "?" if event.index in self._thought else "", event.seal)
         for said in ("text", "summary"):  # that went out already
             detail.pop(said, None)
-        return self._say(choice, {"reasoning_details": [detail]})
+        return self._say(choice, {"reasoning_details": [self._numbered("reasoning_details", choice, detail)]})
 
     def _end(self) -> bytes:
         usage = b""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.dialects.cohere_chat.answer_in import CohereParser, read_answer
-from proxy.dialects.cohere_chat.answer_out import CohereRenderer, write_answer
+from proxy.dialects.cohere_chat.answer_out import UNTOLD, CohereRenderer, write_answer
 from proxy.dialects.cohere_chat.request_in import read_request
 from proxy.dialects.cohere_chat.request_out import write_request
 
@@ -22,6 +22,7 @@ class _Cohere:
     read_answer = staticmethod(read_answer)
     write_answer = staticmethod(write_answer)
     parser = CohereParser
+    untold = UNTOLD
     renderer = CohereRenderer
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from proxy.dialects import sse
+from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.base import ReplyHead
 from proxy.dialects.blocks import Cite, Count, Finish
 from proxy.dialects.cohere_chat.request_in import NAME
@@ -24,6 +25,17 @@ from proxy.dialects.events import (
 )
 from proxy.dialects.json import encode
 
+UNTOLD: Final[Untold] = {
+    Aspect.LOGPROBS: "tokens are told by their numbers",
+    Aspect.CHOICES: "there is one answer to a question",
+    Aspect.AUDIO: "answers have no sound",
+    Aspect.SEARCHES: "there is no place for the work of another provider's own tools",
+    Aspect.BUILT_IN_TOOLS: "there is no place for the work of another provider's own tools",
+    Aspect.CACHE_WRITES: "usage has no such count",
+    Aspect.REASONING_TOKENS: "usage does not tell thinking apart",
+    Aspect.AUDIO_TOKENS: "usage does not tell sound apart",
+    Aspect.SEARCH_COUNT: "usage has no such count",
+}
 _FINISH_WORDS: Final = {
     Finish.STOP_SEQUENCE: "STOP_SEQUENCE",
     Finish.LENGTH: "MAX_TOKENS",
@@ -88,7 +100,7 @@ class CohereRenderer:
     def __init__(self, head: ReplyHead) -> None:
         self._head = head
         self._open: dict[int, tuple[int, Kind]] = {}
-        self._custom: dict[int, str] = {}
+        self._custom: dict[int, list[str]] = {}
         self._blocks = 0
         self._cites = 0
         self._count: Count | None = None
@@ -147,7 +159,7 @@ class CohereRenderer:
             return b""
         at, kind = found
         if kind is Kind.CUSTOM_CALL:
-            self._custom[event.index] = self._custom.get(event.index, "") + event.text
+            self._custom.setdefault(event.index, []).append(event.text)
             return b""
         if kind is Kind.TOOL_CALL:
             return _said("tool-call-delta", at, {"tool_calls": {"function": {"arguments": event.text}}})
@@ -157,10 +169,10 @@ class CohereRenderer:
 
     def _end(self, index: int) -> bytes:
         at, kind = self._open.pop(index, (0, Kind.FOREIGN))
-        text = self._custom.pop(index, None)
+        texts = self._custom.pop(index, None)
         out = b""
-        if text is not None:
-            given = encode({"input": text}).decode()
+        if texts is not None:
+            given = encode({"input": "".join(texts)}).decode()
             out = _said("tool-call-delta", at, {"tool_calls": {"function": {"arguments": given}}})
         if kind in _CALLS:
             return out + _said("tool-call-end", at)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.dialects.converse.answer_in import ConverseParser, read_answer
-from proxy.dialects.converse.answer_out import ConverseRenderer, write_answer
+from proxy.dialects.converse.answer_out import UNTOLD, ConverseRenderer, write_answer
 from proxy.dialects.converse.request_in import read_request
 from proxy.dialects.converse.request_out import write_request
 
@@ -23,6 +23,7 @@ class _Converse:
     read_answer = staticmethod(read_answer)
     write_answer = staticmethod(write_answer)
     parser = ConverseParser
+    untold = UNTOLD
     renderer = ConverseRenderer
 
 

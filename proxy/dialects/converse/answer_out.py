@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.aws_events import frame
 from proxy.dialects.base import ReplyHead
 from proxy.dialects.blocks import Cite, Count, Finish, Reasoning
@@ -25,6 +26,16 @@ from proxy.dialects.events import (
 )
 from proxy.dialects.json import decode_object, encode
 
+UNTOLD: Final[Untold] = {
+    Aspect.LOGPROBS: "there are no log probabilities",
+    Aspect.CHOICES: "there is one answer to a question",
+    Aspect.AUDIO: "answers have no sound",
+    Aspect.SEARCHES: "there is no place for the work of another provider's own tools",
+    Aspect.BUILT_IN_TOOLS: "there is no place for the work of another provider's own tools",
+    Aspect.REASONING_TOKENS: "usage does not tell thinking apart",
+    Aspect.AUDIO_TOKENS: "usage does not tell sound apart",
+    Aspect.SEARCH_COUNT: "usage has no such count",
+}
 _FINISH_WORDS: Final = {
     Finish.STOP: "end_turn",
     Finish.STOP_SEQUENCE: "stop_sequence",
@@ -108,7 +119,7 @@ class ConverseRenderer:
 
     def __init__(self, _head: ReplyHead) -> None:
         self._open: dict[int, tuple[int, Kind]] = {}
-        self._custom: dict[int, str] = {}
+        self._custom: dict[int, list[str]] = {}
         self._blocks = 0
         self._count: Count | None = None
         self._finish: Finished | None = None
@@ -159,7 +170,7 @@ class ConverseRenderer:
             return b""
         at, kind = found
         if kind is Kind.CUSTOM_CALL:
-            self._custom[event.index] = self._custom.get(event.index, "") + event.text
+            self._custom.setdefault(event.index, []).append(event.text)
             return b""
         if kind in _TEXTS:
             delta: dict[str, Any] = {"text": event.text}
@@ -176,9 +187,9 @@ class ConverseRenderer:
         at, kind = found
         if isinstance(event, BlockEnd):
             del self._open[event.index]
-            text = self._custom.pop(event.index, None)
-            given = {"toolUse": {"input": encode({"input": text}).decode()}}
-            out = b"" if text is None else _said("contentBlockDelta", {"contentBlockIndex": at, "delta": given})
+            texts = self._custom.pop(event.index, None)
+            given = {"toolUse": {"input": encode({"input": "".join(texts or ())}).decode()}}
+            out = b"" if texts is None else _said("contentBlockDelta", {"contentBlockIndex": at, "delta": given})
             return out + _said("contentBlockStop", {"contentBlockIndex": at})
         if isinstance(event, BlockCite):
             return _said("contentBlockDelta", {"contentBlockIndex": at, "delta": {"citation": cite_out(event.cite)}})

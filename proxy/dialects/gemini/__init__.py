@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.dialects.gemini.answer_in import GeminiParser, read_answer
-from proxy.dialects.gemini.answer_out import GeminiRenderer, write_answer
+from proxy.dialects.gemini.answer_out import UNTOLD, GeminiRenderer, write_answer
 from proxy.dialects.gemini.request_in import read_request
 from proxy.dialects.gemini.request_out import write_request
 
@@ -24,6 +24,7 @@ class _Gemini:
     read_answer = staticmethod(read_answer)
     write_answer = staticmethod(write_answer)
     parser = GeminiParser
+    untold = UNTOLD
     renderer = GeminiRenderer
 
 

@@ -22,7 +22,7 @@ from proxy.dialects.events import (
     Started,
 )
 from proxy.dialects.flow import Flow
-from proxy.dialects.gemini.parts import NAME, camel, signature_of
+from proxy.dialects.gemini.parts import NAME, camel, in_text, signature_of
 from proxy.dialects.gemini.request_in import server_call
 from proxy.dialects.json import decode, encode
 
@@ -78,7 +78,7 @@ class GeminiParser:
         self._seen: set[int] = set()
         self._finished: dict[int, Finished] = {}
         self._seals: dict[int, Opaque] = {}  # of texts that are still open: sources may follow
-        self._growing: dict[int, tuple[str, str, dict[str, Any]]] = {}  # a call whose arguments come in pieces
+        self._growing: dict[int, _Growing] = {}  # a call whose arguments come in pieces
 
     @property
     def ended(self) -> bool:
@@ -220,37 +220,37 @@ class GeminiParser:
         name = read.text(call.get("name"))
         if name:
             out += self._grown(at)
-            self._growing[at] = (name, read.text(call.get("id")), dict(read.table(call.get("args"))))
+            self._growing[at] = _Growing(name, read.text(call.get("id")), dict(read.table(call.get("args"))))
         if at not in self._growing:
             return
         for piece in read.rows(call.get("partialArgs")):
-            _put(self._growing[at][2], camel(piece))
+            self._growing[at].put(camel(piece))
         if call.get("willContinue") is not True:
             out += self._grown(at)
 
     def _grown(self, at: int) -> list[Event]:
         if at not in self._growing:
             return []
-        name, ident, given = self._growing.pop(at)
+        call = self._growing.pop(at)
         self._calls += 1
         self._called.add(at)
         self._spoke.add(at)
-        ident = ident or f"call_{self._id}_{self._calls}"
-        return self._flow.whole(at, Kind.TOOL_CALL, encode(given).decode(), ident, name)
+        ident = call.ident or f"call_{self._id}_{self._calls}"
+        return self._flow.whole(at, Kind.TOOL_CALL, encode(call.whole()).decode(), ident, call.name)
 
     def _ground(self, at: int, ground: dict[str, Any], out: list[Event]) -> None:
         """Sources of the open text. Positions count bytes of it in UTF-8."""
         data = self._flow.said(at).encode("utf-8", "surrogatepass")
         chunks = read.rows(ground.get("groundingChunks"))
-        for support in read.rows(ground.get("groundingSupports")):
-            given = camel(support)
-            segment = camel(read.table(given.get("segment")))
-            start, end = read.number(segment.get("startIndex")), read.number(segment.get("endIndex"))
+        supports = [camel(support) for support in read.rows(ground.get("groundingSupports"))]
+        segments = [camel(read.table(support.get("segment"))) for support in supports]
+        spans = [(read.number(s.get("startIndex")), read.number(s.get("endIndex"))) for s in segments]
+        places = in_text(data, (place for span in spans for place in span))
+        for given, segment, (start, end) in zip(supports, segments, spans, strict=True):
             for number in given.get("groundingChunkIndices") or ():
                 if isinstance(number, int) and 0 <= number < len(chunks):
                     source = _source(chunks[number])
-                    first, last = (len(data[:at_byte].decode("utf-8", "ignore")) for at_byte in (start, end))
-                    cite = Cite(source[0], source[1], read.text(segment.get("text")), first, last)
+                    cite = Cite(source[0], source[1], read.text(segment.get("text")), places[start], places[end])
                     out += self._flow.cite(at, cite)
 
 
@@ -264,23 +264,56 @@ def _source(chunk: Mapping[str, Any]) -> tuple[str, str]:
 _STEP: Final = re.compile(r"\.([A-Za-z_$][\w$-]*)|\[(\d+)\]|\['([^']*)'\]|\[\"([^\"]*)\"\]")
 
 
-def _put(arguments: dict[str, Any], piece: Mapping[str, Any]) -> None:
-    """Add one piece of a growing call at its JSON path; texts are appended to what stands there."""
-    path = read.text(piece.get("jsonPath"))
-    steps: list[str | int] = [
-        int(m[2]) if m[2] is not None else m[1] or m[3] or m[4] or "" for m in _STEP.finditer(path)
-    ][:32]
-    if not steps:
-        return
-    value = next((piece[k] for k in ("stringValue", "numberValue", "boolValue") if piece.get(k) is not None), None)
-    spot: Any = arguments
-    for step, following in pairwise(steps):
-        spot = _within(spot, step, [] if isinstance(following, int) else {})
-    last = steps[-1]
-    if isinstance(value, str):
+class _Text:
+    """A text whose pieces are still coming."""
+
+    def __init__(self, *pieces: str) -> None:
+        self.pieces = [*pieces]
+
+
+class _Growing:
+    """A call whose arguments come in pieces; its texts are put together once, when it is whole."""
+
+    def __init__(self, name: str, ident: str, arguments: dict[str, Any]) -> None:
+        self.name = name
+        self.ident = ident
+        self._arguments = arguments
+        self._texts: list[tuple[Any, str | int, _Text]] = []
+
+    def put(self, piece: Mapping[str, Any]) -> None:
+        """Add one piece at its JSON path; texts are appended to what stands there."""
+        path = read.text(piece.get("jsonPath"))
+        steps: list[str | int] = [
+            int(m[2]) if m[2] is not None else m[1] or m[3] or m[4] or "" for m in _STEP.finditer(path)
+        ][:32]
+        if not steps:
+            return
+        value = next((piece[k] for k in ("stringValue", "numberValue", "boolValue") if piece.get(k) is not None), None)
+        spot: Any = self._arguments
+        for step, following in pairwise(steps):
+            spot = _within(spot, step, [] if isinstance(following, int) else {})
+        last = steps[-1]
+        if isinstance(value, str):
+            self._text(spot, last, value)
+        else:
+            _within(spot, last, value, replace=True)
+
+    def _text(self, spot: Any, last: str | int, value: str) -> None:
         before = _within(spot, last, "")
-        value = before + value if isinstance(before, str) else value
-    _within(spot, last, value, replace=True)
+        if isinstance(before, _Text):
+            before.pieces.append(value)
+            return
+        text = _Text(before, value) if isinstance(before, str) else _Text(value)
+        _within(spot, last, text, replace=True)
+        if _within(spot, last, None) is text:
+            self._texts.append((spot, str(last) if isinstance(spot, dict) else last, text))
+
+    def whole(self) -> dict[str, Any]:
+        """The arguments."""
+        for spot, last, text in self._texts:
+            if spot[last] is text:
+                spot[last] = "".join(text.pieces)
+        return self._arguments
 
 
 def _within(spot: Any, step: str | int, default: Any, *, replace: bool = False) -> Any:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from proxy.dialects import sse
+from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.base import ReplyHead
 from proxy.dialects.blocks import Count, Finish
 from proxy.dialects.events import (
@@ -25,9 +26,15 @@ from proxy.dialects.events import (
     Piece,
     Started,
 )
-from proxy.dialects.gemini.parts import NAME, signature_for
+from proxy.dialects.gemini.parts import NAME, in_bytes, signature_for
 from proxy.dialects.json import decode_object, encode
 
+UNTOLD: Final[Untold] = {
+    Aspect.SEARCHES: "a search of another provider's is told by its citations alone",
+    Aspect.BUILT_IN_TOOLS: "there is no place for the work of another provider's own tools",
+    Aspect.CACHE_WRITES: "usage has no such count",
+    Aspect.SEARCH_COUNT: "usage has no such count",
+}
 _FINISH_WORDS: Final = {
     Finish.STOP: "STOP",
     Finish.STOP_SEQUENCE: "STOP",
@@ -145,11 +152,10 @@ def _grounding(pieces: list[Piece]) -> dict[str, Any]:
     places: dict[tuple[str, str], int] = {}
     supports: list[dict[str, Any]] = []
     for piece in pieces:
+        sizes = in_bytes(piece.text, (n or 0 for cite in piece.cites for n in (cite.start, cite.end)))
         for cite in piece.cites:
             number = places.setdefault((cite.url, cite.title), len(places))
-            span = (len(piece.text[: n or 0].encode("utf-8", "surrogatepass")) for n in (cite.start, cite.end))
-            start, end = span
-            segment = {"startIndex": start, "endIndex": end, "text": cite.quote}
+            segment = {"startIndex": sizes[cite.start or 0], "endIndex": sizes[cite.end or 0], "text": cite.quote}
             supports.append({"segment": segment, "groundingChunkIndices": [number]})
     if not supports:
         return {}
@@ -174,6 +180,7 @@ class GeminiRenderer:
         self._head = head
         self._base: dict[str, Any] = _frame("", "", 0, head)
         self._open: dict[int, Piece] = {}
+        self._texts: dict[int, list[str]] = {}
         self._cited: dict[int, list[Piece]] = {}
         self._waiting: dict[int, str] = {}
         self._finishes: list[Finished] = []
@@ -191,8 +198,9 @@ class GeminiRenderer:
                 return self._delta(event)
             case BlockStart():
                 self._open[event.index] = Piece(event.kind, event.id, event.name, event.choice, raw=event.raw)
+                self._texts[event.index] = []
             case BlockEnd():
-                return self._end(self._open.pop(event.index))
+                return self._end(self._open.pop(event.index), self._texts.pop(event.index))
             case BlockSeal() | BlockCite() | BlockLogprobs():
                 self._beside(event)
             case Started():
@@ -222,11 +230,12 @@ class GeminiRenderer:
 
     def _delta(self, event: BlockDelta) -> bytes:
         piece = self._open[event.index]
-        piece.text += event.text
+        self._texts[event.index].append(event.text)
         mark = _STREAMED.get(piece.kind)
         return b"" if mark is None else self._say(piece.choice, {"text": event.text, **mark})
 
-    def _end(self, piece: Piece) -> bytes:
+    def _end(self, piece: Piece, texts: list[str]) -> bytes:
+        piece.text = "".join(texts)
         if piece.cites or piece.logprobs:
             self._cited.setdefault(piece.choice, []).append(piece)
         if piece.kind in _STREAMED:

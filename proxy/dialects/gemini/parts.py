@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from proxy.dialects import read, seals
@@ -16,12 +16,13 @@ NAME: Final = DialectName.GEMINI
 # Two strings that stand for a signature where there is none (Gemini API, "Thought signatures").
 STAND_IN: Final = "skip_thought_signature_validator"
 _STAND_INS: Final = frozenset({STAND_IN, "context_engineering_is_the_way_to_go"})
+_SNAKE: Final = re.compile(r"_([a-z0-9])")
 _FILES: Final = "https://generativelanguage.googleapis.com/"
 
 
 def camel(value: Mapping[str, Any]) -> dict[str, Any]:
     """The object with its own field names in lowerCamelCase."""
-    return {re.sub(r"_([a-z0-9])", lambda m: m[1].upper(), key): item for key, item in value.items()}
+    return {_SNAKE.sub(lambda m: m[1].upper(), key) if "_" in key else key: item for key, item in value.items()}
 
 
 def signature_of(part: Mapping[str, Any], kind: str, origin: str | None = None) -> Opaque | None:
@@ -178,6 +179,32 @@ def _json_value(key: str, value: Any) -> Any:
     if key in ("minItems", "maxItems", "minLength", "maxLength") and isinstance(value, str) and value.isdigit():
         return int(value)  # int64 is a string in ProtoJSON
     return value
+
+
+def in_bytes(text: str, places: Iterable[int]) -> dict[int, int]:
+    """Where each of these places of a text is in its UTF-8."""
+    found: dict[int, int] = {}
+    at = size = 0
+    for place in sorted(set(places)):
+        end = max(at, place)
+        size += len(text[at:end].encode("utf-8", "surrogatepass"))
+        at = end
+        found[place] = size
+    return found
+
+
+def in_text(data: bytes, places: Iterable[int]) -> dict[int, int]:
+    """Where each of these places of UTF-8 is in the text; one within a character is before it."""
+    found: dict[int, int] = {}
+    at = size = 0
+    for place in sorted(set(places)):
+        end = min(place, len(data))
+        while at < end < len(data) and data[end] & 0xC0 == 0x80:
+            end -= 1
+        size += len(data[at:end].decode("utf-8", "surrogatepass"))
+        at = max(at, end)
+        found[place] = size
+    return found
 
 
 def content_parts(content: object) -> Iterator[dict[str, Any]]:

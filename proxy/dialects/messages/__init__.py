@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.dialects.messages.answer_in import MessagesParser, read_answer
-from proxy.dialects.messages.answer_out import MessagesRenderer, write_answer
+from proxy.dialects.messages.answer_out import UNTOLD, MessagesRenderer, write_answer
 from proxy.dialects.messages.request_in import read_request
 from proxy.dialects.messages.request_out import write_request
 
@@ -22,6 +22,7 @@ class _Messages:
     read_answer = staticmethod(read_answer)
     write_answer = staticmethod(write_answer)
     parser = MessagesParser
+    untold = UNTOLD
     renderer = MessagesRenderer
 
 

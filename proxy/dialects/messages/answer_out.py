@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from proxy.dialects import seals, sse
+from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.base import DialectName, ReplyHead
 from proxy.dialects.blocks import Cite, Count, Finish, Opaque
 from proxy.dialects.events import (
@@ -25,6 +26,14 @@ from proxy.dialects.events import (
 from proxy.dialects.json import decode_object, encode
 
 NAME: Final = DialectName.MESSAGES
+UNTOLD: Final[Untold] = {
+    Aspect.LOGPROBS: "there are no log probabilities",
+    Aspect.CHOICES: "there is one answer to a question",
+    Aspect.AUDIO: "answers have no sound",
+    Aspect.SEARCHES: "a search of another provider's is told by its citations alone",
+    Aspect.BUILT_IN_TOOLS: "there is no place for the work of another provider's own tools",
+    Aspect.AUDIO_TOKENS: "usage does not tell sound apart",
+}
 _FINISH_WORDS: Final = {
     Finish.STOP: "end_turn",
     Finish.STOP_SEQUENCE: "stop_sequence",
@@ -144,6 +153,7 @@ class MessagesRenderer:
         self._open: dict[int, tuple[int, Kind]] = {}  # index of the event -> index here, and kind
         self._held: dict[int, BlockStart] = {}  # thinking that has not said anything yet
         self._sealed: dict[int, Opaque] = {}
+        self._free: dict[int, list[str]] = {}  # what a free-form call says, which has to become JSON first
         self._blocks = 0
         self._count = Count()
         self._finish: Finished | None = None
@@ -224,7 +234,8 @@ class MessagesRenderer:
             case Kind.REASONING:
                 delta = {"type": "thinking_delta", "thinking": event.text}
             case Kind.CUSTOM_CALL:
-                return b""  # its text has to be put into JSON first
+                self._free.setdefault(event.index, []).append(event.text)
+                return b""
             case Kind.FOREIGN:
                 delta = {"type": "compaction_delta", "content": event.text}
             case _:
@@ -247,9 +258,13 @@ class MessagesRenderer:
             out = self._begin(index, Kind.REASONING, _thinking(Piece(Kind.REASONING, seal=seal)))
         elif seal is not None:
             out = self._said(index, {"type": "signature_delta", "signature": seals.wrap(seal, NAME)})
-        found = self._open.pop(index, None)
+        found = self._open.get(index)
         if found is None:
             return out
+        if found[1] is Kind.CUSTOM_CALL:
+            given = encode({"input": "".join(self._free.pop(index, ()))}).decode()
+            out += self._said(index, {"type": "input_json_delta", "partial_json": given})
+        del self._open[index]
         return out + sse.frame(encode({"type": "content_block_stop", "index": found[0]}), "content_block_stop")
 
     def _close(self) -> bytes:

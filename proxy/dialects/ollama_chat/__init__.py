@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.dialects.ollama_chat.answer_in import OllamaParser, read_answer
-from proxy.dialects.ollama_chat.answer_out import OllamaRenderer, write_answer
+from proxy.dialects.ollama_chat.answer_out import UNTOLD, OllamaRenderer, write_answer
 from proxy.dialects.ollama_chat.request_in import read_request
 from proxy.dialects.ollama_chat.request_out import write_request
 
@@ -22,6 +22,7 @@ class _Ollama:
     read_answer = staticmethod(read_answer)
     write_answer = staticmethod(write_answer)
     parser = OllamaParser
+    untold = UNTOLD
     renderer = OllamaRenderer
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.base import ReplyHead
 from proxy.dialects.blocks import Count, Finish
 from proxy.dialects.events import (
@@ -23,6 +24,17 @@ from proxy.dialects.events import (
 )
 from proxy.dialects.json import decode_object, encode
 
+UNTOLD: Final[Untold] = {
+    Aspect.CITATIONS: "texts have no sources",
+    Aspect.CHOICES: "there is one answer to a question",
+    Aspect.AUDIO: "answers have no sound",
+    Aspect.SEARCHES: "there is no place for the work of another provider's own tools",
+    Aspect.BUILT_IN_TOOLS: "there is no place for the work of another provider's own tools",
+    Aspect.CACHE_WRITES: "usage has no such count",
+    Aspect.REASONING_TOKENS: "usage does not tell thinking apart",
+    Aspect.AUDIO_TOKENS: "usage does not tell sound apart",
+    Aspect.SEARCH_COUNT: "usage has no such count",
+}
 _CALLS: Final = (Kind.TOOL_CALL, Kind.CUSTOM_CALL)
 _THOUGHTS: Final = (Kind.REASONING, Kind.SUMMARY)
 _LENGTHS: Final = (Finish.LENGTH, Finish.CONTEXT)
@@ -73,6 +85,7 @@ class OllamaRenderer:
         self._head = head
         self._base = _frame("", 0, head)
         self._open: dict[int, Piece] = {}
+        self._texts: dict[int, list[str]] = {}  # of what goes out whole
         self._count: Count | None = None
         self._finish: Finished | None = None
 
@@ -90,6 +103,7 @@ class OllamaRenderer:
                 self._open[event.index] = Piece(event.kind, event.id, event.name)
             case BlockEnd() if event.index in self._open:
                 piece = self._open.pop(event.index)
+                piece.text = "".join(self._texts.pop(event.index, ()))
                 return self._say({"tool_calls": [call_of(piece)]}) if piece.kind in _CALLS else b""
             case BlockLogprobs() if event.index in self._open:
                 return self._say({}, logprobs=list(event.tokens))
@@ -111,7 +125,7 @@ class OllamaRenderer:
             return self._say({"content": event.text})
         if piece.kind in _THOUGHTS:
             return self._say({"thinking": event.text})
-        piece.text += event.text
+        self._texts.setdefault(event.index, []).append(event.text)
         return b""
 
     def _say(self, message: dict[str, Any], **fields: Any) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from proxy.dialects.responses.answer_in import ResponsesParser, read_answer
-from proxy.dialects.responses.answer_out import ResponsesRenderer, write_answer
+from proxy.dialects.responses.answer_out import UNTOLD, ResponsesRenderer, write_answer
 from proxy.dialects.responses.request_in import read_request
 from proxy.dialects.responses.request_out import write_request
 
@@ -22,6 +22,7 @@ class _Responses:
     read_answer = staticmethod(read_answer)
     write_answer = staticmethod(write_answer)
     parser = ResponsesParser
+    untold = UNTOLD
     renderer = ResponsesRenderer
 
 

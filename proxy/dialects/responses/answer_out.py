@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from proxy.dialects import seals
+from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.base import DialectName, ReplyHead
 from proxy.dialects.blocks import Cite, Count, Finish
 from proxy.dialects.events import (
@@ -31,6 +32,13 @@ from proxy.dialects.json import decode_object, encode
 from proxy.dialects.responses.request_out import echo
 
 NAME: Final = DialectName.RESPONSES
+UNTOLD: Final[Untold] = {
+    Aspect.CHOICES: "there is one answer to a question",
+    Aspect.AUDIO: "answers have no sound",
+    Aspect.BUILT_IN_TOOLS: "there is no place for the work of another provider's own tools",
+    Aspect.AUDIO_TOKENS: "usage does not tell sound apart",
+    Aspect.SEARCH_COUNT: "usage has no such count",
+}
 _INCOMPLETE: Final = {
     Finish.LENGTH: "max_output_tokens",
     Finish.CONTEXT: "max_output_tokens",
