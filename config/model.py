@@ -7,6 +7,7 @@ which connections are tried for one request: `proxy.routing.plan`.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -16,6 +17,8 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+# In front of Bedrock's inference profiles (Amazon Bedrock, "Supported Regions and models for inference profiles").
+_REGION: Final = re.compile(r"^(?:us-gov|us|eu|apac|global|au|jp|ca)\.(?=[a-z0-9-]+\.)")
 KEY_PREFIX_CHARS: Final = 12  # the most of a key that is ever shown (and never more than a third of it)
 
 
@@ -41,6 +44,9 @@ class Operation(StrEnum):
     COHERE_EMBED = "cohere_embed"
     TITAN_EMBED = "titan_embed"
     GEMINI_COUNT = "gemini_count"  # countTokens
+    VERTEX_COUNT = "vertex_count"  # the same of Vertex AI, which wraps nothing
+    RESPONSES_COUNT = "responses_count"  # input_tokens
+    CONVERSE_COUNT = "converse_count"  # CountTokens of Amazon Bedrock
     GEMINI = "gemini"  # generateContent and streamGenerateContent
     CONVERSE = "converse"  # of Amazon Bedrock
     COHERE_CHAT = "cohere_chat"
@@ -133,9 +139,10 @@ class Route(msgspec.Struct, frozen=True):
 
     `path` is appended to the base URL; a path that begins with `../` first drops that many segments from it
     (a second dialect beside the first). `auth` replaces the provider's own for this operation. `stream` is where
-    streams are, if elsewhere. `{model}` in either stands for the model's name, which then does not stand in the body;
-    `{api_version}` for the provider's. `only` are patterns of the models that are served so (with `!`: that are not),
-    `adds` are fields that every body has to have, `renames` what fields of its dialect are called here.
+    streams are, if elsewhere. `{model}` in either stands for the model's name, which then does not stand in the body,
+    `{base_model}` for it without Amazon's region in front, `{api_version}` for the provider's. `only` are patterns of
+    the models that are served so (with `!`: that are not), `adds` are fields that every body has to have, `renames`
+    what fields of its dialect are called here.
     """
 
     path: str
@@ -158,7 +165,7 @@ class Route(msgspec.Struct, frozen=True):
     @property
     def model_in_path(self) -> bool:
         """Whether the path names the model."""
-        return "{model}" in self.path
+        return "{model}" in self.path or "{base_model}" in self.path
 
 
 class Quirks(msgspec.Struct, frozen=True):
@@ -248,7 +255,8 @@ class Connection(msgspec.Struct, frozen=True):
         path = route.stream if stream and route.stream else route.path
         if "{" in path:
             name = quote(model or "", safe="@")
-            path = path.replace("{model}", name if name.strip(".") else name.replace(".", "%2E"))
+            name = name if name.strip(".") else name.replace(".", "%2E")
+            path = path.replace("{model}", name).replace("{base_model}", _REGION.sub("", name))
             path = path.replace("{api_version}", quote(self.spec.api_version, safe=""))
         return join_url(self.base_url, path) + tail
 

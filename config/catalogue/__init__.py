@@ -26,6 +26,7 @@ DIALECTS: Final[Mapping[str, Mapping[Operation, str | Mapping[str, object]]]] = 
         Operation.CHAT: "/chat/completions",
         Operation.COMPLETIONS: "/completions",
         Operation.RESPONSES: "/responses",
+        Operation.RESPONSES_COUNT: "/responses/input_tokens",
         Operation.EMBEDDINGS: "/embeddings",
         Operation.IMAGES: "/images",
         Operation.AUDIO: "/audio",
@@ -54,6 +55,7 @@ DIALECTS: Final[Mapping[str, Mapping[Operation, str | Mapping[str, object]]]] = 
     },
     "converse": {
         Operation.CONVERSE: {"path": "/model/{model}/converse", "stream": "/model/{model}/converse-stream"},
+        Operation.CONVERSE_COUNT: "/model/{base_model}/count-tokens",
         Operation.TITAN_EMBED: {"path": "/model/{model}/invoke", "only": ["*titan-embed*"]},
         Operation.COHERE_EMBED: {"path": "/model/{model}/invoke", "only": ["*cohere.embed*"]},
     },

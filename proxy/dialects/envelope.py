@@ -69,10 +69,20 @@ def anthropic_type(status: int) -> str:
 
 
 def error_body(
-    form: Form, status: int, message: str, code: str | None, request_id: str, param: str | None = None
+    form: Form,
+    status: int,
+    message: str,
+    code: str | None,
+    request_id: str,
+    param: str | None = None,
+    retry_after: int | None = None,
 ) -> bytes:
-    """A whole error answer as JSON bytes."""
-    return encode(_error(form, status, message, code, request_id, param))
+    """A whole error answer as JSON bytes. `retry_after` in seconds: Google's clients look for it in the body."""
+    body = _error(form, status, message, code, request_id, param)
+    if form is Form.GOOGLE and retry_after is not None:
+        wait = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{retry_after}s"}
+        body["error"]["details"].append(wait)
+    return encode(body)
 
 
 def _error(

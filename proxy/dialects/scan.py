@@ -359,6 +359,7 @@ _MUST_HAVE: Final[Mapping[Operation, tuple[str, ...]]] = {
     Operation.GEMINI_COUNT: ("totalTokens",),
     Operation.EMBEDDINGS: ("data", "embeddings"),
     Operation.COUNT_TOKENS: ("input_tokens",),
+    Operation.RESPONSES_COUNT: ("input_tokens",),
 }
 
 

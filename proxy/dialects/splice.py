@@ -204,10 +204,15 @@ def without_model(body: bytes, adds: Mapping[str, str]) -> bytes:
             raise NotFound("model")
     except (NotFound, ValueError):
         out = json.dumps({k: v for k, v in decode(body).items() if k != "model"}).encode()
+    return with_fields(out, adds)
+
+
+def with_fields(body: bytes, adds: Mapping[str, str]) -> bytes:
+    """The body with these fields, where it has none of that name."""
     for name, value in adds.items():
-        if name not in top_level(out):
-            out = append_field(out, name, value)
-    return out
+        if name not in top_level(body):
+            body = append_field(body, name, value)
+    return body
 
 
 def renamed(body: bytes, old: str, new: str) -> bytes:

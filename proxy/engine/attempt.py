@@ -6,21 +6,21 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 
 from config.model import Connection, Operation, Routing, StreamUsage
-from proxy.dialects import envelope, multipart, scan, splice
 from proxy.dialects import headers as passing
-from proxy.dialects.json import decode_object
+from proxy.dialects import multipart, scan, splice
+from proxy.dialects.json import decode_object, encode
+from proxy.engine import told
 from proxy.engine.call import Call, Reply
 from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
 from proxy.engine.relay import MAX_ERROR_BYTES, Incoming, Outcome, Refusal, Relay, read_body
 from proxy.engine.repeat import is_stateless
 from proxy.engine.translate import Translated, Written, origin_of, to_client, to_upstream
 from proxy.fault import Fault, FaultKind, Phase
-from proxy.routing import Candidate, classify_error, classify_response
+from proxy.routing import Candidate, Said, classify_error, classify_response, said_in, said_of
 from proxy.upstream.client import Client, UpstreamError, UpstreamRequest, UpstreamResponse
 from proxy.upstream.google import Tokens
 from proxy.upstream.sign import MissingCredential, needs_token, sign
@@ -86,6 +86,8 @@ class Attempter(msgspec.Struct, frozen=True):
             if not 200 <= response.status < 300:
                 return await self._refused(call, connection, response, hearer, min(left, _ERROR_SECONDS), written)
             answer, headers, late = self._incoming(call, connection, response, written)
+            translated = answer if isinstance(answer, Translated) else None
+            classify = partial(_classify, connection, self.wall)
             relay = Relay(
                 call=call,
                 reply=reply,
@@ -95,13 +97,15 @@ class Attempter(msgspec.Struct, frozen=True):
                 timeouts=routing.timeouts,
                 first_byte=left,
                 who=connection.provider,
-                classify=partial(_classify, connection, self.wall),
+                classify=translated.judge if translated is not None else classify,
                 now=self.now,
                 interrupt=self.interrupt,
                 begun=hearer.begun,
                 scrub=_scrubber(connection),
+                verbatim=translated is None,
             )
-            return await self._relay(relay, hide, left)
+            outcome = await self._relay(relay, response, hide, left)
+            return outcome if translated is None else _told(call, translated, outcome)
         finally:
             response.close()
 
@@ -113,9 +117,10 @@ class Attempter(msgspec.Struct, frozen=True):
         if written is None:
             return response, headers, list
         if not written.translated:
-            return response, headers, partial(_told, written.dropped)
-        answer = Translated(response, call, written, origin_of(connection), self.now)
-        return answer, to_client(headers, stream=call.stream), lambda: _told((*written.dropped, *answer.missing))
+            return response, headers, partial(told.named, written.dropped)
+        judge = partial(_judged, connection, self.wall)
+        answer = Translated(response, call, written, origin_of(connection), self.now, judge)
+        return answer, to_client(headers, stream=call.stream), lambda: told.named((*written.dropped, *answer.missing))
 
     def _request(
         self, call: Call, candidate: Candidate, written: Written | None, routing: Routing, token: str | None
@@ -158,16 +163,14 @@ class Attempter(msgspec.Struct, frozen=True):
         fault = classify_response(
             response.status, response.headers, body, connection=connection.provider, wall=self.wall()
         )
-        passed = passing.to_client(response.headers)
+        status, passed = response.status, passing.to_client(response.headers)
         if written is not None and written.translated:
             passed = to_client(passed, stream=False)
-            body = envelope.error_body(
-                call.form, response.status, fault.public, fault.code or fault.kind.value, call.id
-            )
-        headers = hearer.head(response.status, passed)
-        return Outcome(fault, refusal=Refusal(response.status, headers, body))
+            status, body = told.refused(call, fault, said_in(body, response.headers))
+        headers = hearer.head(status, passed)
+        return Outcome(fault, refusal=Refusal(status, headers, body))
 
-    async def _relay(self, relay: Relay, hide: bool, seconds: float) -> Outcome:
+    async def _relay(self, relay: Relay, response: UpstreamResponse, hide: bool, seconds: float) -> Outcome:
         call = relay.call
         kind = relay.response.header("content-type").partition(";")[0].strip().lower()
         if relay.response.header("content-encoding").lower() not in ("", "identity"):
@@ -178,39 +181,29 @@ class Attempter(msgspec.Struct, frozen=True):
         if kind == "text/event-stream" or (call.stream and kind in _VAGUE):
             return await relay.stream(scan.scanner(call.operation, hide_usage=hide, choices=_choices(call, relay)))
         if kind in _JSON and call.stream and call.operation in _DIALECTS:
-            return await self._whole_for_stream(relay, seconds)
+            return await self._whole_for_stream(relay, response, seconds)
         if call.operation in _OPAQUE and kind not in (*_JSON, "text/html"):
             return await relay.opaque()
         if kind in _JSON or kind in _VAGUE:
             return await relay.whole(relay.timeouts.total)
         return _no_answer(relay, f"answered with {kind or 'no content type'!s:.60}")
 
-    async def _whole_for_stream(self, relay: Relay, seconds: float) -> Outcome:
+    async def _whole_for_stream(self, relay: Relay, response: UpstreamResponse, seconds: float) -> Outcome:
         """A stream was asked for and one JSON text came: an error under status 200, or no answer at all."""
         try:
             with Watchdog() as dog:
-                body = await read_body(relay.response, dog, seconds, MAX_ERROR_BYTES)
+                body = await read_body(response, dog, seconds, MAX_ERROR_BYTES)
         except (UpstreamError, ClockExpired) as exc:
             return Outcome(_unanswered_text(relay.who, exc))
-        value = decode_object(body)
-        error = value.get("error") if value else None
-        if isinstance(error, dict):
-            return Outcome(relay.classify(error))
+        value = decode_object(body) or {}
+        error = value.get("error")
+        if error and isinstance(error, dict | str):
+            return Outcome(relay.classify(error if isinstance(error, dict) else value))
         return Outcome(Fault(FaultKind.BAD_UPSTREAM, f"{relay.who} answered with one JSON text instead of a stream"))
 
 
 def _no_answer(relay: Relay, what: str) -> Outcome:
     return Outcome(Fault(FaultKind.BAD_UPSTREAM, f"{relay.who} {what}"))
-
-
-def _told(dropped: tuple[str, ...]) -> list[tuple[str, str]]:
-    """The header that names what question and answer had to leave out."""
-    return [("x-redeo-dropped", ", ".join(_shown(name) for name in dropped))] if dropped else []
-
-
-def _shown(name: str) -> str:
-    """A parameter's name as a header can carry it."""
-    return quote(name[:200], safe="()[]._-$ ")
 
 
 def _choices(call: Call, relay: Relay) -> int:
@@ -237,9 +230,10 @@ def _body(call: Call, candidate: Candidate, routing: Routing) -> tuple[bytes | N
         if renamed and candidate.model is not None:
             body = multipart.with_model(body, call.content_type, candidate.model)
         return body, False
-    if renamed and candidate.model is not None:
-        body = splice.with_model(body, candidate.model)
-    elif in_path and ("model" in call.fields or route.adds):
+    if not in_path:
+        body = splice.with_model(body, candidate.model) if renamed and candidate.model is not None else body
+        body = splice.with_fields(body, route.adds) if route.adds else body
+    elif "model" in call.fields or route.adds:
         body = splice.without_model(body, route.adds)
     for old, new in route.renames.items():
         body = splice.renamed(body, old, new) if old in call.fields else body
@@ -255,6 +249,21 @@ def _body(call: Call, candidate: Candidate, routing: Routing) -> tuple[bytes | N
 
 def _classify(connection: Connection, wall: Callable[[], datetime], error: Mapping[str, Any]) -> Fault:
     return classify_error(error, connection=connection.provider, wall=wall())
+
+
+def _judged(connection: Connection, wall: Callable[[], datetime], error: Mapping[str, Any]) -> tuple[Fault, Said]:
+    """What an error under status 200 is, and what it says, without the connection's key."""
+    clean = decode_object(_scrubber(connection)(encode(error))) or {}
+    return _classify(connection, wall, clean), said_of(clean)
+
+
+def _told(call: Call, answer: Translated, outcome: Outcome) -> Outcome:
+    """The outcome with the client's own mistake in its dialect, where the provider said it under status 200."""
+    fault = outcome.fault
+    if fault is not None and not outcome.committed and not fault.falls_back and answer.failure is not None:
+        status, body = told.refused(call, *answer.failure)
+        outcome.refusal = Refusal(status, to_client(passing.to_client(answer.headers), stream=False), body)
+    return outcome
 
 
 def _unanswered(connection: Connection, exc: UpstreamError | ClockExpired) -> Fault:

@@ -6,19 +6,21 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import Final, Protocol
-from urllib.parse import quote
 
 import msgspec
 
 from config.model import Connection, Operation, Snapshot
-from proxy.dialects import envelope, splice
+from proxy.dialects import splice
+from proxy.dialects.counting import COUNTS
 from proxy.dialects.request import BadRequest
+from proxy.engine import told
 from proxy.engine.attempt import Attempter, Hearer
 from proxy.engine.call import Call, ClientGone, Reply
-from proxy.engine.pinned import KEEPING, Owners, is_absent, searching
+from proxy.engine.makers import Makers, is_refused
+from proxy.engine.pinned import KEEPING, Owners, is_absent, searching, unknown_response
 from proxy.engine.relay import Outcome, Refusal
 from proxy.engine.repeat import may_repeat
-from proxy.engine.translate import Translation, Unsaid, Written, counted
+from proxy.engine.translate import Translation, Unsaid, Written, counted, origin_of
 from proxy.fault import Attempt, Exchange, Fault, FaultKind, Observer, Phase
 from proxy.routing import (
     Candidate,
@@ -36,8 +38,6 @@ from proxy.routing import (
     resolve,
 )
 
-# What stands in a header as it is. A model's name comes from the client: `%`, blanks and all else are quoted.
-_PLAIN: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
 _CACHE: Final = 1024  # resolved names kept; cleared whenever the configuration or a model list changes
 
 
@@ -59,6 +59,7 @@ class Engine(msgspec.Struct):
     observer: Observer
     now: Callable[[], float]
     owners: Owners = msgspec.field(default_factory=Owners)
+    makers: Makers = msgspec.field(default_factory=Makers)
     running: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
     _resolved: dict[tuple[Operation, str | None, bool], tuple[Target, ...]] = msgspec.field(default_factory=dict)
     _resolved_for: tuple[int, int] = (-1, -1)
@@ -95,7 +96,7 @@ class Engine(msgspec.Struct):
             return
         answer = GatewayAnswer(503, "gateway_shutting_down", fault.public, retry_after=1, should_retry=True)
         with contextlib.suppress(ClientGone):
-            await _answer(call, reply, exchange, answer)
+            await told.refuse(call, reply, exchange, answer)
 
     def interrupt(self) -> None:
         """The time to drain is over: every running request ends now, with an error of ours."""
@@ -128,7 +129,10 @@ class _Run:
         self.exchange = exchange
         self._refusal: Refusal | None = None
         self._upstream = 0.0
-        self._translation = Translation(call, int(engine.attempter.wall().timestamp()))
+        made = engine.makers.among(call)
+        self._translation = Translation(call, int(engine.attempter.wall().timestamp()), made)
+        self._refused_seals = False  # the last one refuses what another sealed, and may be asked without that
+        self._dropped: tuple[str, ...] = ()  # what the last connection asked could not be told
         self._unsaid: list[tuple[Skipped, str | None]] = []
         self._searching = searching(call)
         self._absent: tuple[Fault, Refusal | None] | None = None  # the first who did not have what was asked for
@@ -138,13 +142,13 @@ class _Run:
         if needs_lists(self.snapshot, call.model):
             await engine.lists.ensure(self.snapshot.connections)
         try:
-            targets = engine.owners.narrow(call, engine.targets(self.snapshot, call))
+            targets = self._targets()
             chosen = plan(targets, engine.health, self.snapshot.settings.routing.max_attempts)
         except NoPlan as exc:
             if exc.answer.code == "operation_not_supported" and await self._estimated():
                 return
             self.exchange.fault = exc.fault
-            await _answer(call, self.reply, self.exchange, exc.answer)
+            await self._refuse(exc.answer)
             return
         spent: set[str] = set()  # an alias may name several models of a connection that has failed by now
         for candidate in chosen.candidates:
@@ -159,27 +163,42 @@ class _Run:
             ticket = engine.health.admit(candidate.connection)
             if ticket is None:
                 continue
-            if await self._try(candidate, seconds, ticket, written):
+            if await self._try(candidate, seconds, ticket, written) or await self._try_bare(candidate):
                 return
             fault = self.exchange.attempts[-1].fault
             if fault is not None and fault.kind is not FaultKind.MODEL_MISSING:
                 spent.add(candidate.connection.provider)
         await self._give_up(chosen)
 
+    def _targets(self) -> tuple[Target, ...]:
+        """Who can serve this: where it names something that is kept, those who may have it. Raises NoPlan."""
+        engine, call = self.engine, self.call
+        try:
+            found = engine.targets(self.snapshot, call)
+        except NoPlan:
+            engine.owners.narrow(call, ())  # who made it is a better reason, where that is known
+            raise
+        return engine.owners.narrow(call, found)
+
     async def _estimated(self) -> bool:
-        """Where nobody counts tokens: our own number, told as one. Whether that was what is asked for."""
+        """Where nobody counts tokens: our own number, told as one. Whether that was what is asked for.
+
+        What lies at a provider (a conversation that goes on) cannot be weighed here.
+        """
+        if not _translatable(self.call):
+            return False
         try:
             body = counted(self.call)
         except BadRequest as exc:
             answer = GatewayAnswer(400, "invalid_request", exc.message, None, should_retry=False, param=exc.param)
             self.exchange.fault = Fault(FaultKind.CLIENT_INVALID, exc.message, Phase.NOT_SENT, code=answer.code)
-            await _answer(self.call, self.reply, self.exchange, answer)
+            await self._refuse(answer)
             return True
         if body is None:
             return False
         headers = [("content-type", "application/json"), ("x-redeo-estimated", "true")]
         self.exchange.status = 200
-        await self.reply.whole(200, [*headers, *_told(self.call, self.exchange, set())], body)
+        await self.reply.whole(200, [*headers, *self._told(set())], body)
         return True
 
     def _leave_out(self, candidate: Candidate, exc: Unsaid | BadRequest) -> None:
@@ -197,6 +216,7 @@ class _Run:
         connection, model = candidate.connection, candidate.model
         attempt = Attempt(connection.provider, model or "", engine.now())
         exchange.attempts.append(attempt)
+        self._dropped = written.dropped if written is not None else ()
 
         def answered(status: int) -> None:
             attempt.status = status
@@ -228,13 +248,28 @@ class _Run:
         self._settle(candidate, attempt, outcome, ticket)
         return await self._over(candidate, outcome)
 
+    async def _try_bare(self, candidate: Candidate) -> bool:
+        """Once more at the same connection, without what it cannot read; whether the request is over with that."""
+        fault, seconds = self.exchange.attempts[-1].fault, self._seconds_left()
+        if not self._refused_seals or fault is None or fault.falls_back:
+            return False
+        try:
+            written = self._translation.write(candidate, bare=True)
+        except (Unsaid, BadRequest):
+            written = None
+        ticket = self.engine.health.admit(candidate.connection) if written is not None and seconds > 0 else None
+        if ticket is None:
+            await self._as_the_provider_said(fault, self._refusal)
+            return True
+        return await self._try(candidate, seconds, ticket, written)
+
     def _settle(self, candidate: Candidate, attempt: Attempt, outcome: Outcome, ticket: Ticket) -> None:
         """What the attempt says about its connection, and to those who watch."""
         engine, fault = self.engine, outcome.fault
         attempt.fault = fault
         if fault is None:
             engine.health.succeeded(candidate.connection, candidate.model, ticket)
-        elif fault.falls_back:
+        elif fault.falls_back and self.call.operation not in COUNTS:  # it may answer well and not count at all
             engine.health.failed(candidate.connection, candidate.model, fault, ticket)
         else:
             engine.health.released(candidate.connection, ticket)
@@ -250,8 +285,9 @@ class _Run:
             exchange.usage, exchange.first_content = outcome.usage, outcome.first_content
             exchange.status = exchange.attempts[-1].status
             exchange.fault = fault
+            self.engine.makers.learn(outcome.sealed, origin_of(candidate.connection))
             if self.call.operation in KEEPING and self.call.method == "POST":
-                self.engine.owners.learn(outcome.made, candidate.connection)
+                self.engine.owners.learn(outcome.made, candidate.connection, kept=candidate.via is None)
             return True
         if fault is None:
             raise RuntimeError("an attempt ended with neither an answer nor a fault")
@@ -259,13 +295,18 @@ class _Run:
         if self._searching and is_absent(fault):
             self._absent = self._absent or (fault, outcome.refusal)
             return False
+        if self.call.operation in COUNTS and (candidate.via is not None or fault.falls_back):
+            return False  # the next one, or an estimate
+        if is_refused(self.call, fault) and not self._refused_seals:
+            self._refused_seals = True
+            return False
         if not fault.falls_back:
             exchange.connection, exchange.model = candidate.connection.provider, candidate.model
             await self._as_the_provider_said(fault, outcome.refusal)
             return True
         if not may_repeat(self.call, fault):
             exchange.fault = fault
-            await _answer(self.call, self.reply, exchange, _uncertain(candidate, fault))
+            await self._refuse(told.uncertain(candidate.connection.provider, fault))
             return True
         return False
 
@@ -275,40 +316,61 @@ class _Run:
         if refusal is None or not refusal.body:
             status = fault.status if fault.status and 400 <= fault.status < 500 else 400
             answer = GatewayAnswer(status, fault.code or fault.kind.value, fault.public, None, should_retry=False)
-            await _answer(self.call, self.reply, self.exchange, answer)
+            await self._refuse(answer)
             return
         said = [(n, v) for n, v in refusal.headers if n != "x-should-retry" and not n.startswith("x-redeo-")]
-        told = _told(self.call, self.exchange, {name for name, _ in said})
-        headers = [*said, *told, ("x-should-retry", "false")]
+        headers = [*said, *self._told({name for name, _ in said}), ("x-should-retry", "false")]
         self.exchange.status = refusal.status
         await self.reply.whole(refusal.status, headers, refusal.body)
 
     async def _give_up(self, chosen: Plan) -> None:
         attempts = self.exchange.attempts
         fault = attempts[-1].fault if attempts else None
-        if self._unsaid and not attempts and not chosen.skipped:
-            told = "; ".join(dict.fromkeys(skipped.reason for skipped, _ in self._unsaid))
+        if self._unsaid and not attempts and not chosen.skipped and self.call.operation not in COUNTS:
+            why = "; ".join(dict.fromkeys(skipped.reason for skipped, _ in self._unsaid))
             answer = GatewayAnswer(
-                400, "unsupported_parameter", told, None, should_retry=False, param=self._unsaid[0][1]
+                400, "unsupported_parameter", why, None, should_retry=False, param=self._unsaid[0][1]
             )
-            self.exchange.fault = Fault(FaultKind.CLIENT_INVALID, told, Phase.NOT_SENT, code=answer.code)
-            await _answer(self.call, self.reply, self.exchange, answer)
+            self.exchange.fault = Fault(FaultKind.CLIENT_INVALID, why, Phase.NOT_SENT, code=answer.code)
+            await self._refuse(answer)
             return
         if self._absent is not None and fault is not None and is_absent(fault):
-            await self._as_the_provider_said(*self._absent)
+            await self._say_absent(*self._absent)
             return
         chosen = Plan(chosen.candidates, (*chosen.skipped, *(skipped for skipped, _ in self._unsaid)))
-        alone = len(attempts) == 1 and not chosen.skipped
-        if alone and fault is not None and fault.kind is FaultKind.MODEL_MISSING and self._refusal is not None:
+        if self._refusal is not None and fault is not None and self._alone(chosen, fault):
             await self._as_the_provider_said(fault, self._refusal)
+            return
+        if await self._estimated():
             return
         answer = exhausted(chosen, attempts)
         self.exchange.fault = fault or Fault(FaultKind.GATEWAY, answer.message, Phase.NOT_SENT, code=answer.code)
-        await _answer(self.call, self.reply, self.exchange, answer)
+        await self._refuse(answer)
+
+    async def _say_absent(self, fault: Fault, refusal: Refusal | None) -> None:
+        """Nobody has what the request names: as the first one said it, and what that may mean."""
+        if self.call.tail or "previous_response_id" not in self.call.fields:
+            await self._as_the_provider_said(fault, refusal)
+            return
+        self.exchange.fault = fault
+        status = fault.status if fault.status and 400 <= fault.status < 500 else 400
+        await self._refuse(unknown_response(status, fault.public))
+
+    def _alone(self, chosen: Plan, fault: Fault) -> bool:
+        """Whether nobody else was asked than the one who does not have the model, so that its own words say all."""
+        counting = self.call.operation in COUNTS and any(candidate.via for candidate in chosen.candidates)
+        alone = len(self.exchange.attempts) == 1 and not chosen.skipped
+        return alone and fault.kind is FaultKind.MODEL_MISSING and not counting
 
     def _head(self, status: int, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """The client's headers for an answer that comes from the current attempt."""
-        return [*headers, *_told(self.call, self.exchange, {name for name, _ in headers})]
+        return [*headers, *told.headers(self.call, self.exchange, {name for name, _ in headers})]
+
+    def _told(self, given: set[str]) -> list[tuple[str, str]]:
+        return told.headers(self.call, self.exchange, given, self._dropped)
+
+    async def _refuse(self, answer: GatewayAnswer) -> None:
+        await told.refuse(self.call, self.reply, self.exchange, answer, self._dropped)
 
 
 _KEPT: Final = (
@@ -327,38 +389,3 @@ def _translatable(call: Call) -> bool:
     if call.method != "POST" or call.tail or call.body is None or not call.is_json:
         return False
     return not any(name in call.fields and splice.field(call.body, name) for name in _KEPT)
-
-
-def _told(call: Call, exchange: Exchange, given: set[str]) -> list[tuple[str, str]]:
-    """What the daemon says of itself on every answer; the provider's own request id stands where it gave one."""
-    told = [("x-redeo-request-id", call.id)]
-    told += [(name, call.id) for name in ("x-request-id", "request-id") if name not in given]
-    if exchange.attempts:
-        last = exchange.attempts[-1]
-        told.append(("x-redeo-provider", last.connection))
-        told.append(("x-redeo-model", quote(last.model, safe=_PLAIN, errors="replace")))
-        told.append(("x-redeo-attempts", " ".join(attempt.label for attempt in exchange.attempts)))
-    return told
-
-
-def _uncertain(candidate: Candidate, fault: Fault) -> GatewayAnswer:
-    return GatewayAnswer(
-        502,
-        "upstream_uncertain",
-        f"{fault.public}; the request leaves something behind at {candidate.connection.provider} (stored responses, "
-        "background work or its own tools), and whether it was acted on cannot be known, so no other connection "
-        "was tried",
-        None,
-        should_retry=False,
-    )
-
-
-async def _answer(call: Call, reply: Reply, exchange: Exchange, answer: GatewayAnswer) -> None:
-    """An error of the daemon's own, in the dialect of the caller."""
-    body = envelope.error_body(call.form, answer.status, answer.message, answer.code, call.id, answer.param)
-    headers = [("content-type", "application/json"), *_told(call, exchange, set())]
-    headers.append(("x-should-retry", "true" if answer.should_retry else "false"))
-    if answer.retry_after is not None:
-        headers.append(("retry-after", str(answer.retry_after)))
-    exchange.status = answer.status
-    await reply.whole(answer.status, headers, body)

@@ -15,27 +15,28 @@ from typing import Final
 from config.model import Connection, Operation
 from proxy.dialects import splice
 from proxy.engine.call import Call
-from proxy.fault import Fault
+from proxy.fault import Fault, FaultKind
 from proxy.routing import GatewayAnswer, NoPlan, Target
 
 # Whose answers carry the id of a thing that is kept.
 KEEPING: Final = frozenset({Operation.RESPONSES, Operation.FILES, Operation.BATCHES, Operation.MESSAGE_BATCHES})
 _MEMORY: Final = 20_000
-_NAMES: Final = ("previous_response_id", "conversation")
+_NAMES: Final = ("previous_response_id", "conversation", "cachedContent")
 _IDS: Final = re.compile(rb'"((?:resp|conv|file|batch|msgbatch|cntr|container|vs)[-_][\w-]{4,200})"')
 _MAX_ID: Final = 256
+_SEND: Final = "send what came before as `input` instead (an answer translated from another dialect is never stored)"
 
 
 class Owners:
     """Who made what. Bounded: the things asked for longest ago are forgotten first."""
 
     def __init__(self) -> None:
-        self._made: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._made: OrderedDict[str, tuple[str, str] | None] = OrderedDict()  # None: nobody keeps it
 
-    def learn(self, ident: object, connection: Connection) -> None:
-        """This connection has made the thing of this id."""
+    def learn(self, ident: object, connection: Connection, *, kept: bool = True) -> None:
+        """This connection has made the thing of this id; not `kept`: it was answered by it, and is stored nowhere."""
         if isinstance(ident, str) and 4 < len(ident) <= _MAX_ID:
-            self._made[ident] = (connection.provider, connection.base_url)
+            self._made[ident] = (connection.provider, connection.base_url) if kept else None
             self._made.move_to_end(ident)
             while len(self._made) > _MEMORY:
                 self._made.popitem(last=False)
@@ -43,9 +44,11 @@ class Owners:
     def narrow(self, call: Call, targets: Sequence[Target]) -> tuple[Target, ...]:
         """The targets that can have what the request names. Raises NoPlan where its maker is not among them."""
         for ident in _named(call) if self._made else ():
-            maker = self._made.get(ident)
-            if maker is None:
+            if ident not in self._made:
                 continue
+            maker = self._made[ident]
+            if maker is None:
+                raise NoPlan(_not_kept(ident))
             self._made.move_to_end(ident)
             kept = tuple(t for t in targets if (t.connection.provider, t.connection.base_url) == maker)
             if not kept:
@@ -76,7 +79,21 @@ def searching(call: Call) -> bool:
 
 def is_absent(fault: Fault) -> bool:
     """Whether the connection says that it does not have the thing."""
-    return fault.status == 404 or (fault.code or "").endswith("_not_found")
+    gone = fault.status == 403 and fault.kind is FaultKind.CLIENT_INVALID  # Google's word for it
+    return gone or fault.status == 404 or (fault.code or "").endswith("_not_found")
+
+
+def _not_kept(ident: str) -> GatewayAnswer:
+    what = f"`{ident}` was answered by a provider that keeps no responses, so it is stored nowhere"
+    return GatewayAnswer(404, "response_not_stored", f"{what}; {_SEND}", None, should_retry=False)
+
+
+def unknown_response(status: int, said: str) -> GatewayAnswer:
+    """Of a `previous_response_id` that nobody has, whether or not this daemon once gave it out."""
+    message = f"no connection has this response ({said}); {_SEND}"
+    return GatewayAnswer(
+        status, "previous_response_not_found", message, None, should_retry=False, param="previous_response_id"
+    )
 
 
 def _gone(ident: str, provider: str, others: set[str]) -> GatewayAnswer:

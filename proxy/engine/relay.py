@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from config.model import Operation, Timeouts
-from proxy.dialects import envelope, sse
+from proxy.dialects import envelope, sealed, sse
 from proxy.dialects.envelope import Form
 from proxy.dialects.json import decode, encode
 from proxy.dialects.scan import MalformedEvent, Progress, Scanner, judge_whole
@@ -48,6 +48,7 @@ class Outcome(msgspec.Struct):
     first_content: float | None = None
     refusal: Refusal | None = None
     made: object = None  # the id of what the provider keeps, as far as the answer has one
+    sealed: list[bytes] = msgspec.field(default_factory=list)  # digests of what only the provider can read
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -101,6 +102,7 @@ class Relay(msgspec.Struct):
     interrupt: Interrupt
     begun: Callable[[Outcome], None]  # at the first content, with what will be known
     scrub: Callable[[bytes], bytes]  # takes the key out of what an error says
+    verbatim: bool = True  # the bytes are the provider's own: an error of the client's goes on as it came
     _outcome: Outcome = msgspec.field(default_factory=Outcome)
 
     async def whole(self, seconds: float) -> Outcome:
@@ -115,6 +117,8 @@ class Relay(msgspec.Struct):
         if fault is not None:
             return Outcome(fault)
         self._outcome.committed = True
+        if self.verbatim:
+            self._outcome.sealed = sealed.digests(self.call.operation, body)
         await self.reply.whole(self.response.status, [*self.headers, *self.late()], body)
         return self._outcome
 
@@ -196,6 +200,8 @@ class _Pump:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._splitter = sse.EventSplitter()
+        # What another connection could not read; a translated answer carries marks instead.
+        self._find = sealed.finder(relay.call.operation) if relay.verbatim else None
         self._over = False  # the terminator or an error is out: nothing more may follow
         self._done_sent = False
         self._done_at = 0.0
@@ -249,6 +255,8 @@ class _Pump:
 
     async def _content(self, event: bytes, *, last: bool) -> None:
         self._progress_at = self.relay.now()
+        if self._find is not None and (found := self._find(event)):
+            self.relay._outcome.sealed += found
         if not self.relay._outcome.committed:
             await self._commit()
         await self.relay.reply.write(event)
@@ -281,7 +289,7 @@ class _Pump:
         """An error the provider said: before the commit point it is ours to act on, after it the client's."""
         said = decode(self.relay.scrub(encode(self.scanner.error or {})))
         self.fault = self.fault or self.relay.classify(said)
-        if not self.relay._outcome.committed and self.fault.falls_back:
+        if not self.relay._outcome.committed and (self.fault.falls_back or not self.relay.verbatim):
             self._over = True
             return
         if not self.relay._outcome.committed:

@@ -20,6 +20,7 @@ _STATELESS: Final = frozenset(
         Operation.EMBEDDINGS,
         Operation.COUNT_TOKENS,
         Operation.GEMINI_COUNT,
+        Operation.RESPONSES_COUNT,
         Operation.GEMINI_EMBED,
         Operation.GEMINI_EMBED_ONE,
         Operation.COHERE_EMBED,

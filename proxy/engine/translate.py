@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from config.model import Connection, Operation
-from proxy.dialects import embeddings, envelope, estimate, seals, sse
+from proxy.dialects import counting, embeddings, seals, sse
 from proxy.dialects.aspects import Aspect, missing
 from proxy.dialects.base import DialectName, Renderer, ReplyHead, Target, Unreadable, dialect
 from proxy.dialects.events import Broken, Done, Event, Failed, fold
 from proxy.dialects.json import decode_object, encode
 from proxy.dialects.request import BadRequest, Loss, Request
+from proxy.engine import told
 from proxy.engine.call import Call
-from proxy.fault import FaultKind, Phase
-from proxy.routing import Candidate
+from proxy.engine.makers import placed
+from proxy.fault import Fault, FaultKind, Phase
+from proxy.routing import Candidate, Said
 from proxy.upstream.client import UpstreamError, UpstreamResponse
 
 SPOKEN: Final = {Operation(name.value): name for name in DialectName}
@@ -34,7 +37,6 @@ EMBEDDED: Final = {
     Operation.COHERE_EMBED: embeddings.Form.COHERE,
     Operation.TITAN_EMBED: embeddings.Form.TITAN,
 }
-_COUNTED: Final = {Operation.COUNT_TOKENS: DialectName.MESSAGES, Operation.GEMINI_COUNT: DialectName.GEMINI}
 _PING_SECONDS: Final = 5.0
 _TAIL_SECONDS: Final = 1.0
 _PING: Final = b": ping\n\n"
@@ -55,12 +57,12 @@ class Written(msgspec.Struct, frozen=True):
     body: bytes
     dropped: tuple[str, ...]
     head: ReplyHead | None
-    vectors: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # makes the answer of one with embeddings
+    plain: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # makes the answer of one without events
 
     @property
     def translated(self) -> bool:
         """Whether question and answer are in another dialect than the client's."""
-        return self.head is not None or self.vectors is not None
+        return self.head is not None or self.plain is not None
 
 
 class Unsaid(Exception):
@@ -75,8 +77,9 @@ class Unsaid(Exception):
 class Translation:
     """One client's question, read once however many connections it is written for."""
 
-    def __init__(self, call: Call, created: int) -> None:
+    def __init__(self, call: Call, created: int, makers: Mapping[bytes, str] = MappingProxyType({})) -> None:
         self._call = call
+        self._makers = makers  # digest of what is sealed -> who made it
         self._created = created
         self._request: Request | None = None
 
@@ -87,17 +90,24 @@ class Translation:
         mark = seals.MARK_64 if call.operation is Operation.GEMINI else seals.MARK
         return call.operation in SPOKEN and call.body is not None and mark.encode() in call.body
 
-    def write(self, candidate: Candidate) -> Written | None:
-        """The question for this connection; None where the client's own bytes go. Raises Unsaid and BadRequest."""
-        call = self._call
-        via = candidate.via or (call.operation if self.marked and not call.tail else None)
+    def write(self, candidate: Candidate, *, bare: bool = False) -> Written | None:
+        """The question for this connection; None where the client's own bytes go. Raises Unsaid and BadRequest.
+
+        `bare`: without what is sealed and carries no mark.
+        """
+        call, connection = self._call, candidate.connection
+        origin = origin_of(connection)
+        foreign = bare or any(maker != origin for maker in self._makers.values())
+        via = candidate.via or (call.operation if (foreign or self.marked) and not call.tail else None)
         if via is None:
             return None
-        connection = candidate.connection
         model = candidate.model or call.model or ""
         if call.operation in EMBEDDED:
             return self._embedding(candidate, via, model)
-        body, losses = dialect(SPOKEN[via]).write_request(self._read(), _target(connection, model))
+        if call.operation in counting.COUNTS:
+            return self._counting(candidate, via, model)
+        asked = placed(self._read(), self._makers, bare=bare)
+        body, losses = dialect(SPOKEN[via]).write_request(asked, _target(connection, model))
         if via is Operation.CHAT and connection.spec.quirks.stream_usage != "asked":
             body.pop("stream_options", None)
         head = ReplyHead(call.id, self._created, self._read(), model) if via is not call.operation else None
@@ -112,6 +122,16 @@ class Translation:
 
         def answer(value: dict[str, Any]) -> dict[str, Any]:
             return embeddings.write_vectors(mine, embeddings.read_vectors(theirs, value), asked, model, ident)
+
+        return Written(via, _ready(connection, via, body), _dropped(connection, losses), None, answer)
+
+    def _counting(self, candidate: Candidate, via: Operation, model: str) -> Written:
+        mine, connection = self._call.operation, candidate.connection
+        asked = counting.read_question(mine, self._object())
+        body, losses = counting.write_question(via, asked, Target(origin_of(connection), model))
+
+        def answer(value: dict[str, Any]) -> dict[str, Any]:
+            return counting.write_count(mine, counting.read_count(via, value))
 
         return Written(via, _ready(connection, via, body), _dropped(connection, losses), None, answer)
 
@@ -153,19 +173,16 @@ def _dropped(connection: Connection, losses: list[Loss]) -> tuple[str, ...]:
     strict = connection.spec.on_unsupported == "error"
     worst = next((loss for loss in losses if loss.content or strict), None)
     if worst is not None:
-        raise Unsaid(f"{connection.provider}: it cannot be told `{worst.what}`: {worst.why}", worst.what)
+        raise Unsaid(f"{connection.provider}: it cannot be told `{worst.what[:100]}`: {worst.why}", worst.what[:100])
     return tuple(dict.fromkeys(loss.what for loss in losses))
 
 
 def counted(call: Call) -> bytes | None:
     """The answer to a request to count tokens, estimated; None for another request. Raises BadRequest."""
-    name = _COUNTED.get(call.operation)
     value = decode_object(call.body or b"")
-    if name is None or value is None:
+    if call.operation not in counting.COUNTS or value is None:
         return None
-    inner = value.get("generateContentRequest")
-    tokens = estimate.of_request(dialect(name).read_request(inner if isinstance(inner, dict) else value))
-    return encode({"totalTokens" if name is DialectName.GEMINI else "input_tokens": tokens})
+    return encode(counting.estimated(call.operation, value))
 
 
 def origin_of(connection: Connection) -> str:
@@ -185,6 +202,9 @@ def to_client(headers: list[tuple[str, str]], *, stream: bool) -> list[tuple[str
     return [("content-type", kind), *((name, value) for name, value in headers if name in _BACK)]
 
 
+Judge = Callable[[Mapping[str, Any]], tuple[Fault, Said]]
+
+
 class _Reader(Protocol):
     """Makes the client's bytes of the provider's, piece by piece."""
 
@@ -197,16 +217,24 @@ class Translated:
     """A provider's answer that reads as one in the client's dialect. It has what the relay wants of an answer."""
 
     def __init__(
-        self, response: UpstreamResponse, call: Call, written: Written, origin: str, now: Callable[[], float]
+        self,
+        response: UpstreamResponse,
+        call: Call,
+        written: Written,
+        origin: str,
+        now: Callable[[], float],
+        judge: Judge,
     ) -> None:
         if not written.translated:
             raise ValueError("this answer is relayed")
         self.status = response.status
         self.headers = response.headers
+        self.failure: tuple[Fault, Said] | None = None  # the error that the provider has ended its answer with
         self._response = response
+        self._judge = judge
         self._reader: _Reader
         if call.stream and written.head is not None:
-            self._reader = _Stream(response, call, written.via, written.head, origin, now)
+            self._reader = _Stream(response, call, written.via, written.head, origin, now, self._failed)
         else:
             self._reader = _Whole(response, call, written, origin)
 
@@ -225,6 +253,15 @@ class Translated:
     async def read(self) -> bytes:
         """More of the answer; empty at its end. Raises UpstreamError."""
         return await self._reader.read()
+
+    def judge(self, error: Mapping[str, Any]) -> Fault:
+        """The fault that an error of this answer is. The first one counts: later it may come in the client's words."""
+        return self._failed(error)[0]
+
+    def _failed(self, error: Mapping[str, Any]) -> tuple[Fault, Said]:
+        if self.failure is None:
+            self.failure = self._judge(error)
+        return self.failure
 
     def close(self) -> None:
         """Let the provider go."""
@@ -277,8 +314,8 @@ class _Whole:
     def _made(self, value: dict[str, Any]) -> dict[str, Any]:
         """The answer for the client. Raises Broken and Unreadable."""
         written = self._written_as
-        if written.vectors is not None:
-            return written.vectors(value)
+        if written.plain is not None:
+            return written.plain(value)
         if written.head is None:
             raise ValueError("this answer is relayed")
         events = list(dialect(SPOKEN[written.via]).read_answer(value, self._origin))
@@ -300,10 +337,12 @@ class _Stream:
         head: ReplyHead,
         origin: str,
         now: Callable[[], float],
+        judge: Judge,
     ) -> None:
         self._response = response
         self._call = call
         self._now = now
+        self._judge = judge
         self._parser = dialect(SPOKEN[via]).parser(origin)
         spoken = dialect(SPOKEN[call.operation])
         self._renderer: Renderer = spoken.renderer(head)
@@ -358,33 +397,8 @@ class _Stream:
         if event.error is None:
             self._trouble = UpstreamError(FaultKind.INTERRUPTED, Phase.SENT, "its answer ended before its end")
             return b""
-        return error_frame(self._call, event.error, self._renderer)
+        return told.error_frame(self._call, *self._judge(event.error), self._renderer)
 
     def _comment(self) -> bytes:
         names = ", ".join(aspect.value for aspect in self.missing)
         return f": redeo-dropped: {names}\n\n".encode() if names and self._comments else b""
-
-
-def error_frame(call: Call, error: dict[str, Any], renderer: Renderer) -> bytes:
-    """The provider's error in the client's dialect, with the provider's own words for its class."""
-    words = [word for name in ("code", "type", "status") if isinstance(word := error.get(name), str) and word]
-    code = words[0] if words else "api_error"
-    status = _status_of(error, " ".join(words).lower())
-    message = error.get("message")
-    said = message if isinstance(message, str) and message else "the provider ended its answer with an error"
-    begun, sequence = renderer.begun
-    return envelope.error_frame(call.form, status, said, code, call.id, begun, sequence)
-
-
-_STATUSES: Final = (
-    (400, ("invalid_request", "validationexception", "invalid_argument")),
-    (429, ("rate_limit", "throttling", "resource_exhausted", "too_many_requests")),
-    (503, ("overloaded", "unavailable")),
-)
-
-
-def _status_of(error: dict[str, Any], told: str) -> int:
-    code = error.get("code")
-    if isinstance(code, int) and 400 <= code < 600:
-        return code
-    return next((status for status, words in _STATUSES if any(word in told for word in words)), 502)

@@ -48,5 +48,6 @@ def error_response(request: web.BaseRequest, refused: Refused) -> web.Response:
     headers["x-should-retry"] = "true" if refused.retry_after is not None else "false"
     if refused.retry_after is not None:
         headers["retry-after"] = str(refused.retry_after)
-    body = error_body(form, refused.status, refused.message, refused.code, ident, refused.param)
+    wait = refused.retry_after
+    body = error_body(form, refused.status, refused.message, refused.code, ident, refused.param, wait)
     return web.Response(status=refused.status, body=body, content_type="application/json", headers=headers)

@@ -29,6 +29,7 @@ _FORMS: Final = {
     Operation.MESSAGE_BATCHES: Form.ANTHROPIC,
     Operation.GEMINI: Form.GOOGLE,
     Operation.GEMINI_COUNT: Form.GOOGLE,
+    Operation.RESPONSES_COUNT: Form.RESPONSES,
     Operation.GEMINI_EMBED: Form.GOOGLE,
     Operation.GEMINI_EMBED_ONE: Form.GOOGLE,
 }

@@ -19,6 +19,7 @@ _INFERENCE: Final = (
     ("POST", "/chat/completions", Operation.CHAT),
     ("POST", "/completions", Operation.COMPLETIONS),
     ("POST", "/responses", Operation.RESPONSES),
+    ("POST", "/responses/input_tokens", Operation.RESPONSES_COUNT),
     ("POST,GET,DELETE", "/responses/{tail:.+}", Operation.RESPONSES),
     ("POST", "/embeddings", Operation.EMBEDDINGS),
     ("POST", "/messages", Operation.MESSAGES),

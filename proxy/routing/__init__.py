@@ -2,8 +2,9 @@
 
 from proxy.routing.classify import classify_error, classify_response
 from proxy.routing.health import Health, Ticket
-from proxy.routing.outcome import GatewayAnswer, Skipped, exhausted
+from proxy.routing.outcome import GatewayAnswer, Skipped, exhausted, told_as
 from proxy.routing.plan import Candidate, ModelLists, NoPlan, Plan, Target, needs_lists, plan, resolve
+from proxy.routing.said import Said, said_in, said_of
 
 __all__ = [
     "Candidate",
@@ -12,6 +13,7 @@ __all__ = [
     "ModelLists",
     "NoPlan",
     "Plan",
+    "Said",
     "Skipped",
     "Target",
     "Ticket",
@@ -21,4 +23,7 @@ __all__ = [
     "needs_lists",
     "plan",
     "resolve",
+    "said_in",
+    "said_of",
+    "told_as",
 ]

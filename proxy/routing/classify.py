@@ -15,12 +15,15 @@ import msgspec
 
 from proxy.fault import Fault, FaultKind
 from proxy.routing.retry_after import object_of, retry_after
+from proxy.routing.said import error_of
 
-_MAX_TEXT: Final = 300
+_MAX_TEXT: Final = 1000
 _SECRET: Final = re.compile(
     r"(?i:bearer\s+\S+)|(?i:\b[a-z]?(?:sk|pk|rk|xai|gsk|pplx|hf|nvapi|fw|rd)[-_][-_A-Za-z0-9*.]{4,})|"
     r"\b(?:AIza|AKIA)[-_A-Za-z0-9*.]{4,}|[-_A-Za-z0-9]*\*{3,}[-_A-Za-z0-9*]*|[A-Za-z0-9+/_=*-]{32,}"
 )
+# Of a page that an error points to: small letters and slashes alone are no key.
+_PATH: Final = re.compile(r"(?=[^/]*/)[a-z/_-]+")
 
 
 class _Signs(msgspec.Struct, frozen=True):
@@ -94,8 +97,9 @@ _TABLE: Final = (
     _row(FaultKind.QUOTA, (200, 400, 403, 429), _QUOTA_CODES, _QUOTA_TEXT),
     _row(FaultKind.QUOTA, (429,), text=r"per day|daily limit", no_retry=True),
     _row(FaultKind.QUOTA, (429,), r"enforced_spend_limit_reached", no_retry=True),
-    _row(FaultKind.OVERLOAD, (429,), r"engine_overloaded|server_is_overloaded|slow_down"),
+    _row(FaultKind.OVERLOAD, (429,), r"engine_overloaded|server_is_overloaded|slow_down|modelnotready"),
     _row(FaultKind.RATE, (429, 498)),
+    _row(FaultKind.RATE, (400,), r"throttlingexception|servicequotaexceeded"),
     _row(FaultKind.OVERLOAD, (503, 529)),
     _row(FaultKind.OVERLOAD, range(500, 600), r"overloaded|slow_down"),
     _row(FaultKind.UPSTREAM_5XX, range(500, 600)),
@@ -139,17 +143,24 @@ _TABLE: Final = (
     ),
     _row(FaultKind.MODEL_MISSING, (404,), text=r"^model:"),
     _row(FaultKind.BAD_UPSTREAM, (403,), foreign=True),
+    # Google says so of what is gone, or lies with another key: nothing is wrong with this one.
+    _row(FaultKind.CLIENT_INVALID, (403,), text=r"cachedcontent not found|permission to access the file"),
     _row(FaultKind.AUTH, (403,)),
     _row(FaultKind.TIMEOUT, (408, 425)),
+    _row(FaultKind.UPSTREAM_5XX, (424,)),  # Bedrock: the model failed, not the request
     # An error inside a 200 answer has no status of its own: its words have to do.
-    _row(FaultKind.RATE, (200,), r"rate_limit|too_many_requests|resource_exhausted|\b429\b", r"rate limit"),
+    _row(FaultKind.RATE, (200,), r"rate_limit|too_many_requests|resource_exhausted|throttling|\b429\b", r"rate limit"),
     _row(
         FaultKind.OVERLOAD,
         (200,),
         r"overloaded|server_is_overloaded|slow_down|unavailable|\b50[39]\b|\b529\b",
         r"overloaded",
     ),
-    _row(FaultKind.CLIENT_INVALID, (200,), r"invalid_request|bad_request|tool_use_failed|\b4(?:00|04|13|15|22)\b"),
+    _row(
+        FaultKind.CLIENT_INVALID,
+        (200,),
+        r"invalid_request|invalid_argument|bad_request|validationexception|tool_use_failed|\b4(?:00|04|13|15|22)\b",
+    ),
     _row(FaultKind.UPSTREAM_5XX, (200,)),
     _row(FaultKind.CLIENT_INVALID, range(400, 500)),
 )
@@ -163,13 +174,14 @@ def classify_response(
     explicit = any(name == "retry-after" for name, _ in headers)
     error = object_of(body)
     foreign = error is None and bool(body.strip())
-    return _fault(status, _error_of(error or {}), connection, wait, explicit=explicit, foreign=foreign)
+    found = error_of(error or {}, headers)
+    return _fault(status, found, connection, wait, explicit=explicit, foreign=foreign)
 
 
 def classify_error(error: Mapping[str, Any], *, connection: str, wall: datetime) -> Fault:
     """The fault that an error object under status 200 is, in a stream or a whole answer."""
     status = error.get("status_code", error.get("status"))
-    inner = _error_of(error) if "error" in error else dict(error)
+    inner = error_of(error if "error" in error else {"error": dict(error)})
     known = status if isinstance(status, int) and 400 <= status < 600 else _status_in(inner)
     return _fault(known, inner, connection, None, explicit=False, in_200=True)
 
@@ -180,18 +192,6 @@ def _status_in(error: Mapping[str, Any]) -> int:
     if isinstance(code, str) and re.fullmatch(r"[45][0-9]{2}", code):
         code = int(code)
     return code if isinstance(code, int) and 400 <= code < 600 else 200
-
-
-def _error_of(value: Mapping[str, Any]) -> dict[str, Any]:
-    """The error object of whatever envelope: OpenAI and Anthropic `error`, FastAPI `detail`, or the body itself."""
-    error = value.get("error", value.get("detail", value.get("errors")))
-    if isinstance(error, list):
-        error = error[0] if error else None
-    if isinstance(error, dict):
-        return error
-    if isinstance(error, str):
-        return {**value, "message": error}
-    return dict(value)
 
 
 def _fault(
@@ -236,7 +236,7 @@ def _words(error: Mapping[str, Any]) -> list[str]:
 
 
 def clean(text: str) -> str:
-    """A provider's message as it may be passed on: one line, at most 300 characters, nothing that looks like a key."""
+    """A provider's message as it may be passed on: one line, at most 1,000 characters, nothing like a key."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[:4000]).split())
-    masked = _SECRET.sub("***", line)
+    masked = _SECRET.sub(lambda found: found[0] if _PATH.fullmatch(found[0]) else "***", line)
     return masked if len(masked) <= _MAX_TEXT else masked[: _MAX_TEXT - 1] + "…"

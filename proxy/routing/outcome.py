@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from proxy.fault import Attempt, FaultKind
+from proxy.fault import Attempt, Fault, FaultKind
 
 
 class GatewayAnswer(msgspec.Struct, frozen=True):
@@ -58,7 +58,27 @@ _ANSWERS: Final[dict[FaultKind, tuple[int, str, bool]]] = {
     FaultKind.MODEL_MISSING: (404, "model_not_found", False),
     FaultKind.GATEWAY: (503, "no_usable_connection", False),
 }
+# The same of what is the client's own; None: as the provider has it, where that is a status for such a thing.
+_OWN: Final[dict[FaultKind, tuple[int | None, str]]] = {
+    FaultKind.CLIENT_INVALID: (None, "invalid_request"),
+    FaultKind.CONTEXT_LENGTH: (400, "context_length_exceeded"),
+    FaultKind.CONTENT_FILTER: (400, "content_filter"),
+    FaultKind.MODEL_MISSING: (404, "model_not_found"),
+}
+_SAYABLE: Final = frozenset({400, 404, 405, 409, 413, 415, 422})
+# Clients act on these codes (Codex shortens its conversation): they are said whatever the provider calls it.
+_ACTED_ON: Final = frozenset({FaultKind.CONTEXT_LENGTH, FaultKind.MODEL_MISSING})
 _WAITS: Final = frozenset({FaultKind.RATE, FaultKind.OVERLOAD})
+
+
+def told_as(fault: Fault) -> tuple[int, str]:
+    """Status and code for a client to whom a provider's error is told in another dialect."""
+    if fault.kind in _OWN:
+        status, code = _OWN[fault.kind]
+        status = status or (fault.status if fault.status in _SAYABLE else 400)
+        return status, code if fault.kind in _ACTED_ON else fault.code or code
+    status, code, _ = _ANSWERS.get(fault.kind, (502, "upstream_error", True))
+    return status, fault.code or code
 
 
 def exhausted(plan: _Plan, attempts: Sequence[Attempt]) -> GatewayAnswer:

@@ -31,7 +31,12 @@ _EMBED: Final = (
     Operation.GEMINI_EMBED, Operation.COHERE_EMBED, Operation.TITAN_EMBED, Operation.GEMINI_EMBED_ONE
 )  # fmt: skip
 _NATIVE: Final = (Operation.GEMINI, Operation.CONVERSE, Operation.COHERE_CHAT, Operation.OLLAMA_CHAT)
+_COUNT: Final = (
+    Operation.COUNT_TOKENS, Operation.RESPONSES_COUNT, Operation.GEMINI_COUNT, Operation.VERTEX_COUNT,
+    Operation.CONVERSE_COUNT,
+)  # fmt: skip
 _WAYS: Final = {
+    **dict.fromkeys((Operation.COUNT_TOKENS, Operation.RESPONSES_COUNT, Operation.GEMINI_COUNT), _COUNT),
     Operation.CHAT: (Operation.RESPONSES, Operation.MESSAGES, *_NATIVE),
     Operation.MESSAGES: (Operation.RESPONSES, *_NATIVE, Operation.CHAT),
     Operation.RESPONSES: (Operation.MESSAGES, *_NATIVE, Operation.CHAT),

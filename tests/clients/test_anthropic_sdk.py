@@ -107,7 +107,7 @@ async def test_errors_have_anthropics_form(redeo: Any, provider: Any, sdk: Any) 
 
 
 async def test_tokens_are_estimated_where_nobody_counts_them(redeo: Any, provider: Any, sdk: Any) -> None:
-    up = await provider()
+    up = await provider(answer({"error": {"message": "no such route", "type": "invalid_request_error"}}, 404))
     server = await redeo({"alpha": up})
     got = await sdk(server).messages.with_raw_response.count_tokens(model="auto", messages=MESSAGES)
     assert got.headers["x-redeo-estimated"] == "true"
@@ -116,4 +116,4 @@ async def test_tokens_are_estimated_where_nobody_counts_them(redeo: Any, provide
         await sdk(server).messages.count_tokens(model="auto", messages=[{"role": "nobody", "content": "hi"}])
     with pytest.raises(anthropic.NotFoundError, match="message_batches"):
         await sdk(server).messages.batches.create(requests=[])
-    assert not up.requests
+    assert [r.target for r in up.requests] == ["/v1/responses/input_tokens"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.support.speech import ANTHROPIC, RESPONSES
+from tests.support.speech import ANTHROPIC, GEMINI, RESPONSES
 from tests.support.upstream import answer, stream
 
 MISSING = answer({"error": {"type": "invalid_request_error", "message": "No such response", "code": None}}, 404)
@@ -113,3 +113,65 @@ async def test_a_batch_of_messages_is_found_by_anthropics_clients(redeo: Any, pr
     await server.request("POST", "/v1/messages/batches", json={"requests": []})
     got = await server.request("GET", "/v1/messages/batches/msgbatch_01abc")
     assert (got.status, up.requests[1].target) == (200, "/v1/messages/batches/msgbatch_01abc")
+
+
+async def test_the_id_of_a_translated_answer_is_said_to_be_stored_nowhere(redeo: Any, provider: Any) -> None:
+    for streamed in (False, True):
+        for beside in ({}, {"beta": await provider(STORED)}):
+            up = await provider(ANTHROPIC.good("yes"))
+            server = await redeo({"alpha": ANTHROPIC.entry(up), **beside})
+            got = await make(server, model="alpha/m", stream=streamed)
+            text = got.body.decode().partition("data: ")[2].partition("\n")[0] if streamed else got.body.decode()
+            response = json.loads(text)["response"] if streamed else json.loads(text)
+            assert response["store"] is False
+            assert "store" in got.headers["x-redeo-dropped"]
+            later = await make(server, previous_response_id=response["id"])
+            assert (later.status, later.json["error"]["code"]) == (404, "response_not_stored")
+            assert "`input`" in later.json["error"]["message"]
+            assert (await server.request("GET", f"/v1/responses/{response['id']}")).status == 404
+            assert len(up.requests) == 1
+
+
+async def test_a_conversation_that_nobody_has_is_told_how_to_go_on(redeo: Any, provider: Any) -> None:
+    server, _ = await two(redeo, provider, [NOT_FOUND], [MISSING])
+    got = await make(server, previous_response_id="resp_old")
+    assert (got.status, got.attempts) == (400, "alpha=400 beta=404")
+    error = got.json["error"]
+    assert (error["code"], error["param"]) == ("previous_response_not_found", "previous_response_id")
+    assert "`input`" in error["message"]
+
+
+async def test_what_the_only_one_of_its_kind_made_is_said_to_be_gone(redeo: Any, provider: Any) -> None:
+    up, other = await provider(STORED), await provider(ANTHROPIC.good())
+    server = await redeo({"alpha": up, "beta": ANTHROPIC.entry(other)})
+    await make(server, model="alpha/m")
+    await server.request("DELETE", "/v1/providers/alpha")
+    got = await server.request("GET", "/v1/responses/resp_1")
+    assert (got.status, got.json["error"]["code"]) == (404, "connection_gone")
+    assert "alpha" in got.json["error"]["message"]
+
+
+async def test_a_cached_content_is_looked_for_and_costs_nobody_its_key(redeo: Any, provider: Any) -> None:
+    absent = "CachedContent not found (or permission denied)"
+    first = await provider(
+        answer({"error": {"code": 403, "status": "PERMISSION_DENIED", "message": absent}}, 403), GEMINI.good()
+    )
+    second = await provider(GEMINI.good())
+    server = await redeo({"alpha": GEMINI.entry(first), "beta": GEMINI.entry(second)})
+    asked = {**GEMINI.body, "cachedContent": "cachedContents/abc"}
+    got = await server.request("POST", GEMINI.path, json=asked)
+    assert (got.status, got.attempts) == (200, "alpha=403 beta=200")
+    assert (await server.request("POST", GEMINI.path, json=GEMINI.body)).attempts == "alpha=200"
+
+
+async def test_a_file_is_read_and_deleted_where_it_lies(redeo: Any, provider: Any) -> None:
+    made = answer({"id": "file-abc123", "object": "file", "purpose": "batch"})
+    content = answer(b"line\n", 200, {"content-type": "application/octet-stream"})
+    server, ups = await two(redeo, provider, [MISSING], [made, content, made])
+    await server.request("PATCH", "/v1/providers/beta", json={"priority": 1})
+    await server.request("POST", "/v1/files", data=b"{}", headers={"Content-Type": "application/json"})
+    await server.request("PATCH", "/v1/providers/alpha", json={"priority": 0})
+    got = await server.request("GET", "/v1/files/file-abc123/content")
+    assert (got.status, got.body, got.attempts) == (200, b"line\n", "beta=200")
+    assert (await server.request("DELETE", "/v1/files/file-abc123")).attempts == "beta=200"
+    assert not ups[0].requests

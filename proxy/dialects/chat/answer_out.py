@@ -302,7 +302,8 @@ class ChatRenderer:
                 detail = self._numbered("reasoning_details", choice, _detail_out(kind, text, event.seal))
                 return self._say(choice, {"reasoning_details": [detail]})
             case Kind.TOOL_CALL if not self._legacy:
-                return self._say(choice, {"tool_calls": [{"index": number, "extra_content": _extra(event.seal)}]})
+                beside = {"function": {"arguments": ""}, "extra_content": _extra(event.seal)}  # SDKs want a function
+                return self._say(choice, {"tool_calls": [{"index": number, **beside}]})
             case Kind.AUDIO:
                 return self._say(choice, {"audio": event.seal.data})
             case _:

@@ -141,7 +141,8 @@ def test_paths_are_paths_and_stay_with_the_provider(spec: ProviderSpec) -> None:
     for operation, route in spec.speaks.items():
         for path in filter(None, (route.path, route.stream)):
             plain = re.sub(r"\?(alt=sse|api-version=\{api_version\})$", "", path)
-            plain = plain.replace("{model}:", "").replace("{model}", "model")
+            plain = plain.replace("{model}:", "").replace("{model}", "model").replace("{base_model}", "model")
+            plain = plain.removesuffix(":rawPredict")
             assert re.fullmatch(r"(/|(\.\./)+)[a-z0-9-]+([/_][a-zA-Z0-9-]+)*", plain), path
         connection = connected(spec)
         assert connection.url(operation, model="m").startswith(connection.origin + "/")
