@@ -25,7 +25,7 @@ COMMAND = "printf 'marker-%d %s\\n' 42 é✓"
 # What no other dialect has a word for, as each client names it.
 DROPPED = {
     "claude-code": ("cache_control", "context_management", "metadata.user_id", "exclusiveMinimum", "propertyNames"),
-    "codex": ("tools[2]", "tools[3]", "client_metadata", "store", "prompt_cache_key", "reasoning"),
+    "codex": ("tools[2]", "tools[3]", "tools[4]", "client_metadata", "store", "prompt_cache_key", "reasoning"),
     "gemini-cli": ("top_k", "topK", "topP", "temperature", "thinkingConfig"),
     "opencode": ("exclusiveMinimum",),
     "qwen-code": (),
