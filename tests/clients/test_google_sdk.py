@@ -155,6 +155,78 @@ async def test_signed_thinking_of_others_goes_back_through_google(redeo: Any, pr
     }
 
 
+THOUGHT = {"type": "thinking", "thinking": "hm, hm", "signature": "c2VhbGVk"}
+REDACTED = {"type": "redacted_thinking", "data": "aGlkZGVu"}
+CALL = {"type": "tool_use", "id": "toolu_1", "name": "add", "input": {"a": 1}}
+WORDS = {"type": "text", "text": "let me see"}
+
+
+def streamed(content: list[dict[str, Any]]) -> list[bytes]:
+    """Anthropic's stream that says this, in several deltas."""
+    events = [event for event in ANTHROPIC.opening() if b"content_block" not in event]
+
+    def named(kind: str, **fields: Any) -> bytes:
+        return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
+
+    for n, block in enumerate(content):
+        opening = {**block, "thinking": "", "signature": "", "text": "", "input": {}}
+        deltas: list[dict[str, Any]] = []
+        if "thinking" in block:
+            deltas = [{"type": "thinking_delta", "thinking": letter} for letter in block["thinking"]]
+            deltas.append({"type": "signature_delta", "signature": block["signature"]})
+        elif "text" in block:
+            deltas = [{"type": "text_delta", "text": word} for word in (block["text"][:3], block["text"][3:])]
+        elif "input" in block:
+            deltas = [{"type": "input_json_delta", "partial_json": json.dumps(block["input"])}]
+        events.append(named("content_block_start", index=n, content_block={k: opening[k] for k in block}))
+        events += [named("content_block_delta", index=n, delta=delta) for delta in deltas]
+        events.append(named("content_block_stop", index=n))
+    called = any(block["type"] == "tool_use" for block in content)
+    delta = {"stop_reason": "tool_use" if called else "end_turn", "stop_sequence": None}
+    return [*events, named("message_delta", delta=delta, usage={"output_tokens": 5}), named("message_stop")]
+
+
+@pytest.mark.parametrize("thoughtless", [False, True], ids=["all-parts", "without-thoughts"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        [THOUGHT, CALL],
+        [THOUGHT, WORDS, CALL],
+        [REDACTED, THOUGHT, WORDS, CALL, {**CALL, "id": "toolu_2"}],
+        [THOUGHT, {**THOUGHT, "thinking": "and then", "signature": "b3RoZXI"}, CALL],
+        [THOUGHT, WORDS],
+        [REDACTED, WORDS],
+    ],
+    ids=lambda content: "-".join(block["type"] for block in content),
+)
+async def test_streamed_thinking_comes_back_where_it_was(
+    redeo: Any, provider: Any, sdk: Any, content: list[dict[str, Any]], thoughtless: bool
+) -> None:
+    """Some clients, Gemini CLI among them, hand back all but the thoughts: then calls bring these."""
+    called = content[-1]["type"] == "tool_use"
+    up = await provider(stream(streamed(content)), ANTHROPIC.good())
+    client = sdk(await redeo({"alpha": ANTHROPIC.entry(up)}))
+    question = types.Content(role="user", parts=[types.Part(text="1?")])
+    chunks = [c async for c in await client.models.generate_content_stream(model="auto", contents=[question])]
+    parts = [part for chunk in chunks for part in chunk.candidates[0].content.parts]
+    kept = [part for part in parts if not (thoughtless and part.thought)]
+    again = types.Part(text="go on")
+    if called:
+        again = types.Part(function_response=types.FunctionResponse(id="toolu_1", name="add", response={"output": "3"}))
+    turns = [question, types.Content(role="model", parts=kept), types.Content(role="user", parts=[again])]
+    await client.models.generate_content(model="auto", contents=turns)
+    sent = up.requests[1].json["messages"][1]["content"]
+    sent = [{"type": "text", "text": sent}] if isinstance(sent, str) else sent
+    texts = [block["text"] for block in sent if block["type"] == "text"]
+    assert "".join(texts) == "".join(block.get("text", "") for block in content)
+    thoughts = [block for block in content if "thinking" in block["type"]]
+    if thoughtless and not called:
+        thoughts = []
+    assert [block for block in sent if "thinking" in block["type"]] == thoughts
+    assert sent[: len(thoughts)] == thoughts
+    assert [block for block in sent if block["type"] == "tool_use"] == [b for b in content if b["type"] == "tool_use"]
+
+
 async def test_models_are_listed_in_googles_form(redeo: Any, provider: Any, sdk: Any) -> None:
     client = sdk(await redeo({"alpha": GEMINI.entry(await provider())}))
     names = [model.name async for model in await client.models.list()]

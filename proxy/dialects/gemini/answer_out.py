@@ -9,7 +9,7 @@ from typing import Any, Final
 from proxy.dialects import sse
 from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.base import ReplyHead
-from proxy.dialects.blocks import Count, Finish
+from proxy.dialects.blocks import Count, Finish, Opaque
 from proxy.dialects.events import (
     Answer,
     BlockCite,
@@ -26,7 +26,7 @@ from proxy.dialects.events import (
     Piece,
     Started,
 )
-from proxy.dialects.gemini.parts import NAME, in_bytes, signature_for
+from proxy.dialects.gemini.parts import NAME, carry, in_bytes, signature_for
 from proxy.dialects.json import decode_object, encode
 from proxy.dialects.names import known
 
@@ -194,6 +194,7 @@ class GeminiRenderer:
         self._texts: dict[int, list[str]] = {}
         self._cited: dict[int, list[Piece]] = {}
         self._waiting: dict[int, str] = {}
+        self._held: dict[int, list[tuple[str, Opaque]]] = {}  # thinking of others, for the call to come
         self._finishes: list[Finished] = []
         self._count: Count | None = None
 
@@ -254,15 +255,19 @@ class GeminiRenderer:
         part = part_of(piece, self._names)
         if part is None:
             return b""
-        waiting = self._waiting.pop(piece.choice, "") if piece.kind in _CALLS else ""
-        if waiting:
-            part["thoughtSignature"] = waiting
+        if piece.kind in _CALLS:
+            held = self._held.pop(piece.choice, None)
+            waiting = self._waiting.pop(piece.choice, "") or (carry(held) if held else "")
+            part |= {"thoughtSignature": waiting} if waiting else {}
         return self._say(piece.choice, part)
 
     def _sealed(self, piece: Piece) -> bytes:
         if piece.seal is None:
             return b""
-        if piece.seal.dialect == NAME and piece.seal.kind == "call":
+        if piece.seal.dialect != NAME:
+            self._held.setdefault(piece.choice, []).append((piece.text, piece.seal))
+            return b""
+        if piece.seal.kind == "call":
             self._waiting[piece.choice] = signature_for(piece.seal)
             return b""
         part = part_of(Piece(piece.kind, seal=piece.seal), self._names)
@@ -278,7 +283,9 @@ class GeminiRenderer:
             if tokens:
                 candidate["logprobsResult"] = _logprobs(tokens)
             candidates.append(candidate)
+        held = {choice: {"text": "", "thought": True, "thoughtSignature": carry(h)} for choice, h in self._held.items()}
+        out = b"".join(self._say(choice, part) for choice, part in held.items())
         said: dict[str, Any] = {"candidates": candidates, **self._base}
         if self._count is not None:
             said["usageMetadata"] = usage_of(self._count)
-        return sse.frame(encode(said))
+        return out + sse.frame(encode(said))

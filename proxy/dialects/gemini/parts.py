@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from proxy.dialects import read, seals
 from proxy.dialects.base import DialectName
-from proxy.dialects.blocks import Audio, Block, Document, Foreign, Image, Opaque, Source
+from proxy.dialects.blocks import Audio, Block, Document, Foreign, Image, Opaque, Reasoning, Source
 from proxy.dialects.json import encode
 
 NAME: Final = DialectName.GEMINI
@@ -25,6 +25,7 @@ RESOLUTIONS: Final = {
 }
 _MEDIA: Final = frozenset({"inlineData", "fileData", "thoughtSignature"})
 _SNAKE: Final = re.compile(r"_([a-z0-9])")
+_CARRIED: Final = "carried"
 _FILES: Final = "https://generativelanguage.googleapis.com/"
 
 
@@ -51,6 +52,25 @@ def signature_for(seal: Opaque) -> str:
     """The text that stands for a seal."""
     wrapped = seals.wrap(seal, NAME)
     return wrapped if not wrapped.startswith(seals.MARK) else b64encode(wrapped.encode()).decode()
+
+
+def carry(thoughts: Sequence[tuple[str, Opaque]]) -> str:
+    """A signature that holds thinking of another dialect, texts and seals. Put onto a call it comes back also from
+    clients that keep calls and no thoughts, as Gemini CLI does (seen in 0.61.0)."""
+    first = thoughts[0][1]
+    rows = [[text, seal.kind, seal.data] for text, seal in thoughts]
+    return signature_for(Opaque(first.dialect, _CARRIED, rows, first.origin))
+
+
+def carried(seal: Opaque | None) -> tuple[Reasoning, ...]:
+    """The thinking that a signature holds; none where it is one of the usual kind."""
+    if seal is None or seal.kind != _CARRIED or not isinstance(seal.data, list):
+        return ()
+    rows = [row for row in seal.data if isinstance(row, list) and len(row) == 3]
+    return tuple(
+        Reasoning(read.text(text), Opaque(seal.dialect, read.text(kind), data, seal.origin))
+        for text, kind, data in rows
+    )
 
 
 def media_of(part: Mapping[str, Any]) -> Block | None:

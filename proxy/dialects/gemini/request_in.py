@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from proxy.dialects import read
 from proxy.dialects.blocks import Block, Foreign, Opaque, Reasoning, ServerCall, Text, ToolCall, ToolResult
-from proxy.dialects.gemini.parts import NAME, camel, content_parts, media_of, response_text, signature_of
+from proxy.dialects.gemini.parts import NAME, camel, carried, content_parts, media_of, response_text, signature_of
 from proxy.dialects.gemini.schemas import json_schema
 from proxy.dialects.json import encode
 from proxy.dialects.request import (
@@ -75,9 +75,40 @@ def _turn(content: object, where: str, calls: dict[str, list[str]]) -> Turn:
     role = content.get("role") if isinstance(content, dict) else None
     place = where.replace("[", "_").rstrip("]")
     parts = enumerate(content_parts(content))
-    blocks = tuple(block for n, part in parts for block in _blocks(part, f"{place}_{n}", calls))
+    blocks: list[Block] = []
+    for n, part in parts:
+        thoughts = carried(signature_of(part, "part"))
+        for thought in thoughts:
+            _put_back(thought, blocks)
+        left = {key: value for key, value in part.items() if key != "thoughtSignature" or not thoughts}
+        blocks += _blocks(left, f"{place}_{n}", calls)
     named = {"model": Role.ASSISTANT, "system": Role.SYSTEM}.get(str(role), Role.USER)
-    return Turn(named, blocks)
+    return Turn(named, tuple(blocks))
+
+
+def _put_back(thought: Reasoning, blocks: list[Block]) -> None:
+    """In place of its text, which was shown in pieces, else before what was said behind it."""
+    start = len(blocks)
+    while start and _unsealed(blocks[start - 1]):
+        start -= 1
+    at, first = 0, start
+    for n in range(start, len(blocks)):
+        block = blocks[n]
+        if not isinstance(block, Reasoning):
+            at, first = 0, n + 1
+        elif thought.text.startswith(block.text, at):
+            at += len(block.text)
+            if at == len(thought.text):
+                blocks[first : n + 1] = [thought]
+                return
+        else:
+            at = len(thought.text) + 1  # not this run
+    blocks.insert(start, thought)
+
+
+def _unsealed(block: Block) -> bool:
+    """Whether it belongs to what was thought and said since the last seal or call."""
+    return isinstance(block, Text) or (isinstance(block, Reasoning) and block.seal is None)
 
 
 def _blocks(part: Mapping[str, Any], where: str, calls: dict[str, list[str]]) -> Iterator[Block]:
@@ -102,7 +133,9 @@ def _blocks(part: Mapping[str, Any], where: str, calls: dict[str, list[str]]) ->
 
 def _text(part: Mapping[str, Any]) -> Iterator[Block]:
     if part.get("thought") is True:
-        yield Reasoning(part["text"], signature_of(part, "thought"))
+        seal = signature_of(part, "thought")
+        if part["text"] or seal is not None:
+            yield Reasoning(part["text"], seal)
         return
     if part["text"]:
         yield Text(part["text"])

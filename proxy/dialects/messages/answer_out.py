@@ -78,7 +78,7 @@ def write_answer(answer: Answer, head: ReplyHead) -> dict[str, Any]:
         "id": answer.id or f"msg_{head.id}",
         "type": "message",
         "role": "assistant",
-        "model": answer.model or head.model,
+        "model": _model(answer.model, head),
         "content": [entry for piece in pieces if (entry := _entry(piece)) is not None],
         **_ending(finish),
         "usage": usage_of(answer.count or Count()),
@@ -95,6 +95,12 @@ def _ending(finish: Finished | None) -> dict[str, Any]:
     elif finish.note and said["stop_reason"] == "refusal":
         said["stop_details"] = {"type": "refusal", "category": None, "explanation": finish.note}
     return said
+
+
+def _model(answered: str, head: ReplyHead) -> str:
+    """The name under which the client asked: where another one answers, Claude Code leaves the thinking out of its
+    next request (seen in 2.1.197), and with it every seal. Who did answer is said by `x-redeo-model`."""
+    return head.request.model or answered or head.model
 
 
 def _entry(piece: Piece) -> dict[str, Any] | None:
@@ -204,7 +210,7 @@ class MessagesRenderer:
             "id": event.id or f"msg_{self._head.id}",
             "type": "message",
             "role": "assistant",
-            "model": event.model or self._head.model,
+            "model": _model(event.model, self._head),
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
