@@ -30,6 +30,7 @@ from proxy.upstream.client import UpstreamError, UpstreamResponse
 
 SPOKEN: Final = {Operation(name.value): name for name in DialectName}
 MAX_WHOLE_BYTES: Final = 64 * 1024 * 1024
+MAX_STREAM_BYTES: Final = 256 * 1024 * 1024  # with what stands around each token
 EMBEDDED: Final = {
     Operation.EMBEDDINGS: embeddings.Form.OPENAI,
     Operation.GEMINI_EMBED: embeddings.Form.GOOGLE,
@@ -351,6 +352,9 @@ class _Stream:
         self._comments = call.operation is not Operation.GEMINI
         self._ping = _PING if self._comments else _GOOGLE_PING
         self._trouble: UpstreamError | None = None
+        self._lost: UpstreamError | None = None  # what broke the provider's connection
+        self._ended_at: float | None = None  # when its answer was whole
+        self._size = 0
         self._over = False
         self._said_at = now()
 
@@ -369,25 +373,42 @@ class _Stream:
 
     async def _more(self) -> bytes:
         try:
-            data = await self._next()
+            data = self._weighed(await self._next())
             events = self._parser.feed(data) if data else self._parser.close()
         except (Unreadable, sse.EventTooLarge) as exc:
             large = isinstance(exc, sse.EventTooLarge)
             kind = FaultKind.TOO_LARGE if large else FaultKind.BAD_UPSTREAM
-            self._trouble = UpstreamError(kind, Phase.SENT, f"it sent {exc}")
+            self._trouble = self._lost or UpstreamError(kind, Phase.SENT, f"it sent {exc}")
             return b""
         self._over = not data
         return b"".join([self._render(event) for event in events])
 
     async def _next(self) -> bytes:
-        """The next bytes. Behind its terminator the provider may say more, but need not even hang up."""
-        if not self._parser.ended:
-            return await self._response.read()
+        """The next bytes; none where the connection broke: whether the answer is whole is for the parser to say.
+
+        Behind its terminator the provider may say more for a moment, but need not even hang up.
+        """
+        left = None
+        if self._parser.ended:
+            self._ended_at = self._now() if self._ended_at is None else self._ended_at
+            left = max(0.0, self._ended_at + _TAIL_SECONDS - self._now())
+        else:
+            self._ended_at = None
         try:
-            async with asyncio.timeout(_TAIL_SECONDS):
+            async with asyncio.timeout(left):
                 return await self._response.read()
-        except (TimeoutError, UpstreamError):
+        except TimeoutError:
             return b""
+        except UpstreamError as exc:
+            self._lost = exc
+            return b""
+
+    def _weighed(self, data: bytes) -> bytes:
+        """What is kept of an answer until its end grows with it, in parser and renderer. Raises EventTooLarge."""
+        self._size += len(data)
+        if self._size > MAX_STREAM_BYTES:
+            raise sse.EventTooLarge(f"more than {MAX_STREAM_BYTES} bytes")
+        return data
 
     def _render(self, event: Event) -> bytes:
         if not isinstance(event, Failed):
@@ -395,7 +416,8 @@ class _Stream:
             out = self._renderer.event(event)
             return self._comment() + out if isinstance(event, Done) else out
         if event.error is None:
-            self._trouble = UpstreamError(FaultKind.INTERRUPTED, Phase.SENT, "its answer ended before its end")
+            short = UpstreamError(FaultKind.INTERRUPTED, Phase.SENT, "its answer ended before its end")
+            self._trouble = self._lost or short
             return b""
         return told.error_frame(self._call, *self._judge(event.error), self._renderer)
 

@@ -83,11 +83,13 @@ class ChatParser:
         self._ledger = Ledger()
         self._started = False
         self._over = False
+        self._seen: set[int] = set()  # choices that have begun
         self._finished: dict[int, Finished] = {}
         self._calls: dict[int, Calls] = {}
         self._thoughts: dict[int, Thought] = {}  # the open row of `reasoning_details` of each choice
         self._plain: dict[int, list[str]] = {}  # the open thinking that came without rows
         self._heard: dict[int, dict[str, Any]] = {}  # what an audio says of itself, by choice
+        self._spoken: dict[int, list[str]] = {}  # and its transcript, in pieces
         self._sources: list[str] = []  # addresses beside the answer
         self._cited = False  # its text says itself what it cites
 
@@ -107,11 +109,11 @@ class ChatParser:
         return events if self._over else [*events, *self._end(whole=whole)]
 
     def _end(self, *, whole: bool = False) -> list[Event]:
-        """Whole with a finish reason or with the terminator, cut short without."""
+        """Whole with a finish reason of each choice or with the terminator, cut short without."""
         self._over = True
-        if not self._finished and whole and self._started:
-            self._finished[0] = Finished(Finish.TOOL_CALLS if 0 in self._calls else Finish.STOP)
-        if not self._finished:
+        for at in sorted(self._seen - self._finished.keys()) if whole else ():
+            self._finished[at] = Finished(Finish.TOOL_CALLS if at in self._calls else Finish.STOP, choice=at)
+        if not self._finished or not self._seen <= self._finished.keys():
             return [Failed()]
         out: list[Event] = []
         index = self._ledger.index((0, Kind.TEXT))
@@ -165,6 +167,7 @@ class ChatParser:
 
     def _choice(self, choice: Mapping[str, Any], out: list[Event]) -> None:
         at = read.number(choice.get("index"))
+        self._seen.add(at)
         delta = read.table(choice.get("delta") or choice.get("message"))
         if delta and at not in self._finished:
             self._delta(at, delta, out)
@@ -245,6 +248,9 @@ class ChatParser:
         if thought is not None and index is not None and thought.own:
             out.append(BlockSeal(index, Opaque(NAME, thought.type, thought.whole(), self._origin)))
         index = self._ledger.index((at, Kind.AUDIO))
+        spoken = self._spoken.pop(at, None)
+        if spoken is not None:
+            self._heard.setdefault(at, {})["transcript"] = "".join(spoken)
         if index is not None and self._heard.get(at):
             out.append(BlockSeal(index, Opaque(NAME, "audio", self._heard.pop(at), self._origin)))
         for other in _TEXTS:
@@ -302,7 +308,7 @@ class ChatParser:
             self._block(at, Kind.AUDIO, out, read.text(audio.get("id")), raw)
         about = self._heard.setdefault(at, {})
         if audio.get("transcript"):
-            about["transcript"] = about.get("transcript", "") + read.text(audio.get("transcript"))
+            self._spoken.setdefault(at, []).append(read.text(audio.get("transcript")))
         about |= {name: value for name, value in audio.items() if name not in ("id", "data", "transcript")}
         index, data = self._ledger.index((at, Kind.AUDIO)), read.text(audio.get("data"))
         if data and index is not None:

@@ -62,7 +62,7 @@ class ConverseParser:
         self._started = False
         self._over = False
         self._kinds: dict[int, Kind] = {}
-        self._signatures: dict[int, str] = {}
+        self._signatures: dict[int, list[str]] = {}
         self._empty: set[int] = set()
         self._held: dict[int, tuple[str, dict[str, Any]]] = {}
         self._finish: Finished | None = None
@@ -75,10 +75,14 @@ class ConverseParser:
 
     def feed(self, data: bytes) -> list[Event]:
         """See `Parser`."""
+        out: list[Event] = []
         try:
-            return [event for frame in self._splitter.feed(data) for event in self._one(frame)]
+            for frame in self._splitter.feed(data):
+                out += self._one(frame)
         except BadFrame as exc:
-            raise Unreadable(str(exc)) from None
+            if not self.ended:  # nothing that is no answer counts behind a whole one
+                raise Unreadable(str(exc)) from None
+        return out
 
     def close(self) -> list[Event]:
         """See `Parser`."""
@@ -183,7 +187,10 @@ class ConverseParser:
     def _more(self, kind: str, held: dict[str, Any], delta: Mapping[str, Any]) -> None:
         more = delta.get(kind)
         if isinstance(more, list):
-            held["content"] = [*held.get("content", ()), *more]
+            said = held.get("content")
+            if not isinstance(said, list):
+                said = held["content"] = []
+            said += more
         elif isinstance(more, dict):
             held |= more
 
@@ -203,7 +210,7 @@ class ConverseParser:
         out = self._text(at, Kind.REASONING, read.text(said.get("text")))
         signature = read.text(said.get("signature"))
         if signature:
-            self._signatures[at] = self._signatures.get(at, "") + signature
+            self._signatures.setdefault(at, []).append(signature)
         redacted = read.text(said.get("redactedContent"))
         index = self._ledger.index(at)
         seal = redacted_of(redacted, self._origin) if redacted else None
@@ -228,7 +235,7 @@ class ConverseParser:
         if at in self._empty:
             self._empty.discard(at)
             out.append(BlockDelta(index, "{}"))
-        signature = self._signatures.pop(at, "")
+        signature = "".join(self._signatures.pop(at, ()))
         if signature:
             seal = thinking_of({"reasoningText": {"signature": signature}}, self._origin).seal
             out += [BlockSeal(index, seal)] if seal is not None else []

@@ -112,6 +112,8 @@ class GeminiParser:
         try:
             value = decode(data)
         except ValueError:
+            if self.ended:  # nothing that is no answer counts behind a whole one
+                return []
             raise Unreadable("an event that is not JSON") from None
         if not isinstance(value, dict):
             raise Unreadable("an event that is not a JSON object")
@@ -286,7 +288,7 @@ def _source(chunk: Mapping[str, Any]) -> tuple[str, str]:
     return read.text(place.get("uri")), read.text(place.get("title"))
 
 
-_STEP: Final = re.compile(r"\.([A-Za-z_$][\w$-]*)|\[(\d+)\]|\['([^']*)'\]|\[\"([^\"]*)\"\]")
+_STEP: Final = re.compile(r"\.([A-Za-z_$][\w$-]*)|\[(\d{1,9})\]|\['([^']*)'\]|\[\"([^\"]*)\"\]")
 
 
 class _Text:

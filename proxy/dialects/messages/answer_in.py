@@ -120,6 +120,8 @@ class MessagesParser:
         try:
             value = decode(data)
         except ValueError:
+            if self.ended:  # nothing that is no answer counts behind a whole one
+                return []
             raise Unreadable("an event that is not JSON") from None
         if not isinstance(value, dict):
             raise Unreadable("an event that is not a JSON object")

@@ -21,7 +21,7 @@ class OllamaParser:
     """See `Parser`. Ollama gives its calls no ids: they are made of the answer's date and their number."""
 
     def __init__(self, _origin: str) -> None:
-        self._rest = b""
+        self._rest = bytearray()
         self._flow = Flow()
         self._started = False
         self._over = False
@@ -35,14 +35,22 @@ class OllamaParser:
 
     def feed(self, data: bytes) -> list[Event]:
         """See `Parser`."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        first, end, more = data.partition(b"\n")
+        self._rest += first  # looked through once, however many pieces a line comes in
+        lines: list[bytes] = []
+        if end:
+            *lines, rest = [bytes(self._rest), *more.split(b"\n")]
+            self._rest = bytearray(rest)
         if len(self._rest) > MAX_LINE_BYTES:
             raise sse.EventTooLarge(f"a line of more than {MAX_LINE_BYTES} bytes")
         return [event for line in lines for event in self._line(line)]
 
     def close(self) -> list[Event]:
         """See `Parser`."""
-        events = self._line(self._rest)
+        try:
+            events = self._line(bytes(self._rest))
+        except Unreadable:  # a line cut short
+            events = []
         if self._over:
             return events
         self._over = True

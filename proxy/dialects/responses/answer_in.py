@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Any, Final
 
 from proxy.dialects import read, sse
@@ -125,7 +126,8 @@ class ResponsesParser:
     def _start(self, response: Mapping[str, Any], out: list[Event]) -> None:
         self._started = True
         created = response.get("created_at")
-        seconds = int(created) if isinstance(created, int | float) else 0
+        given = 0 if isinstance(created, float) and not isfinite(created) else created
+        seconds = int(given) if isinstance(given, int | float) else 0
         out.append(Started(read.text(response.get("id")), read.text(response.get("model")), seconds))
 
     def _added(self, at: int, item: Mapping[str, Any], out: list[Event]) -> None:
@@ -269,12 +271,12 @@ class ResponsesParser:
         count = count_of(response.get("usage"))
         if count is not None:
             out.append(Counted(count))
-        self._finish = self._finished(response)
+        self._finish = self._finished(kind, response)
         return [*out, self._finish]
 
-    def _finished(self, response: Mapping[str, Any]) -> Finished:
+    def _finished(self, kind: str, response: Mapping[str, Any]) -> Finished:
         reason = read.text(read.table(response.get("incomplete_details")).get("reason"))
-        if response.get("status") == "incomplete":
+        if kind == "response.incomplete" or response.get("status") == "incomplete":
             return Finished(_REASONS.get(reason, Finish.OTHER), reason)
         return Finished(Finish.TOOL_CALLS if self._calls.seen else Finish.STOP, read.text(response.get("status")))
 
@@ -288,6 +290,8 @@ def read_answer(body: Mapping[str, Any], origin: str) -> Iterable[Event]:
     """See `Dialect`."""
     if not isinstance(body.get("output"), list) and not body.get("error"):
         raise Unreadable("an answer without `output`")
+    if body.get("status") in ("queued", "in_progress"):
+        raise Unreadable("an answer that is still being made")
     parser = ResponsesParser(origin)
     kind = "response.failed" if body.get("error") else "response.completed"
     return [*parser.event({"type": kind, "response": body}), *parser.close()]
