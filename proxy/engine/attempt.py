@@ -16,9 +16,10 @@ from proxy.dialects.json import decode_object, encode
 from proxy.engine import told
 from proxy.engine.call import Call, Reply
 from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
+from proxy.engine.heard import Translated
 from proxy.engine.relay import MAX_ERROR_BYTES, Incoming, Outcome, Refusal, Relay, read_body
 from proxy.engine.repeat import is_stateless
-from proxy.engine.translate import Translated, Written, origin_of, to_client, to_upstream
+from proxy.engine.translate import Written, origin_of, to_client, to_upstream
 from proxy.fault import Fault, FaultKind, Phase
 from proxy.routing import Candidate, Said, classify_error, classify_response, said_in, said_of
 from proxy.upstream.client import Client, UpstreamError, UpstreamRequest, UpstreamResponse

@@ -15,7 +15,7 @@ import pytest
 from proxy.dialects.base import DialectName, Unreadable, dialect
 from proxy.dialects.blocks import Finish
 from proxy.dialects.events import Done, Failed, Finished
-from proxy.engine import translate
+from proxy.engine import heard as hearing
 from tests.dialects.test_translation import IDS, PAIRS, REPLIES, TYPES, behind, text_of
 from tests.support.speech import ANTHROPIC, CHAT, GEMINI, Speech
 from tests.support.upstream import Received, Script, Wire, amazon_frame, answer, event
@@ -168,7 +168,7 @@ async def test_a_provider_that_talks_on_behind_its_end_keeps_nobody_waiting(rede
 async def test_an_answer_without_end_is_too_large_at_last(
     redeo: Any, provider: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(translate, "MAX_STREAM_BYTES", 1_000_000)
+    monkeypatch.setattr(hearing, "MAX_STREAM_BYTES", 1_000_000)
     endless = [*ANTHROPIC.opening("good "), *([ANTHROPIC.opening("x" * 10_000)[-1]] * 300)]
     server, _ = await behind(redeo, provider, (ANTHROPIC, _sent(ANTHROPIC, endless)))
     path, body = CHAT.asked(stream=True)
