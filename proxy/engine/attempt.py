@@ -71,17 +71,12 @@ class Attempter(msgspec.Struct, frozen=True):
         try:
             with Watchdog() as dog:
                 dog.arm(FaultKind.TIMEOUT, seconds)
-                operation = written.via if written is not None and written.translated else call.operation
-                token = await self.tokens.token(connection) if needs_token(connection, operation) else None
-                request, hide = self._request(call, candidate, written, routing, token)
-                response = await self.client.send(connection, request, again=is_stateless(call))
+                response, hide = await self._sent(call, candidate, written, routing)
         except MissingCredential:
             return Outcome(Fault(FaultKind.AUTH, f"{connection.provider} has no API key", Phase.NOT_SENT))
         except (UpstreamError, ClockExpired) as exc:
             return Outcome(_unanswered(connection, exc))
         try:
-            if response.status == 401 and token is not None:
-                self.tokens.forget(connection)
             hearer.answered(response.status)
             left = max(0.001, seconds - (self.now() - started))
             if not 200 <= response.status < 300:
@@ -109,6 +104,22 @@ class Attempter(msgspec.Struct, frozen=True):
             return outcome if translated is None else _told(call, translated, outcome)
         finally:
             response.close()
+
+    async def _sent(
+        self, call: Call, candidate: Candidate, written: Written | None, routing: Routing, *, again: bool = True
+    ) -> tuple[UpstreamResponse, bool]:
+        """The head of the answer, and what `_request` says. `again`: an access token that is refused though it should
+        still hold is replaced by a fresh one, once: nothing was done for it."""
+        connection = candidate.connection
+        operation = written.via if written is not None and written.translated else call.operation
+        token = await self.tokens.token(connection) if needs_token(connection, operation) else None
+        request, hide = self._request(call, candidate, written, routing, token)
+        response = await self.client.send(connection, request, again=is_stateless(call))
+        stale = response.status == 401 and token is not None and self.tokens.forget(connection, token)
+        if not (stale and again):
+            return response, hide
+        response.close()
+        return await self._sent(call, candidate, written, routing, again=False)
 
     def _incoming(
         self, call: Call, connection: Connection, response: UpstreamResponse, written: Written | None

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from config.model import Connection
@@ -23,6 +24,15 @@ _MAX_BYTES: Final = 64 * 1024
 _SECONDS: Final = 15.0
 
 
+class _Kept(msgspec.Struct):
+    """A token until when it holds, by both clocks: the monotonic one stands still while a machine sleeps."""
+
+    text: str
+    until: float
+    date: float
+    uses: int = 0
+
+
 class Tokens:
     """Access tokens by connection. `now` is a monotonic clock in seconds, `wall` tells seconds since 1970."""
 
@@ -30,7 +40,7 @@ class Tokens:
         self._client = client
         self._now = now
         self._wall = wall
-        self._tokens: dict[str, tuple[str, float]] = {}
+        self._tokens: dict[str, _Kept] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def token(self, connection: Connection) -> str:
@@ -38,15 +48,20 @@ class Tokens:
         identity = connection.identity
         async with self._locks.setdefault(identity, asyncio.Lock()):
             known = self._tokens.get(identity)
-            if known is not None and known[1] > self._now():
-                return known[0]
-            token, seconds = await self._fetch(connection)
-            self._tokens[identity] = (token, self._now() + max(0.0, seconds - _EARLY))
-            return token
+            if known is None or known.until <= self._now() or known.date <= self._wall():
+                token, seconds = await self._fetch(connection)
+                left = max(0.0, seconds - _EARLY)
+                known = self._tokens[identity] = _Kept(token, self._now() + left, self._wall() + left)
+            known.uses += 1
+            return known.text
 
-    def forget(self, connection: Connection) -> None:
-        """The token was refused: the next one is fetched anew."""
-        self._tokens.pop(connection.identity, None)
+    def forget(self, connection: Connection, token: str) -> bool:
+        """This token was refused: whether another one may do better, because it was not fetched just now."""
+        known = self._tokens.get(connection.identity)
+        if known is None or known.text != token:
+            return True
+        del self._tokens[connection.identity]
+        return known.uses > 1
 
     async def _fetch(self, connection: Connection) -> tuple[str, float]:
         where, form = assertion(connection, self._wall())
@@ -64,6 +79,8 @@ class Tokens:
                     response.close()
         except TimeoutError:
             raise UpstreamError(FaultKind.TIMEOUT, Phase.NOT_SENT, "Google gave no access token in time") from None
+        except UpstreamError as exc:  # however far that came: the question itself has not been sent
+            raise UpstreamError(exc.kind, Phase.NOT_SENT, f"Google gave no access token: {exc.detail}") from None
         value = decode_object(body) or {}
         token, seconds = value.get("access_token"), value.get("expires_in", 3600)
         if response.status in (400, 401, 403):

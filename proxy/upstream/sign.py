@@ -84,7 +84,7 @@ def assertion(connection: Connection, now: float) -> tuple[str, bytes]:
     text = b".".join(urlsafe_b64encode(encode(part)).rstrip(b"=") for part in (head, claims))
     try:
         key = load_pem_private_key(str(account.get("private_key", "")).encode(), None)
-    except ValueError:
+    except (ValueError, TypeError):  # TypeError: it is locked with a password
         raise MissingCredential(connection.provider) from None
     if not isinstance(key, rsa.RSAPrivateKey):
         raise MissingCredential(connection.provider)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, quote
@@ -25,7 +26,7 @@ from proxy.dialects.events import fold, unfold
 from proxy.dialects.request import Request
 from proxy.upstream import aws
 from tests.support.speech import ANTHROPIC, CHAT, CONVERSE, GEMINI
-from tests.support.upstream import answer
+from tests.support.upstream import answer, drop
 
 PAIR = aws.KeyPair("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", None)
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -191,6 +192,69 @@ async def test_a_service_account_that_google_refuses_is_not_the_clients_fault(re
     assert got.status == 502
     assert "Invalid JWT Signature" in got.json["error"]["message"]
     assert not up.requests
+
+
+def signing(*names: str) -> Any:
+    """Google's sign-in, which gives out these tokens one after the other."""
+    return [answer({"access_token": name, "expires_in": 3600}) for name in names]
+
+
+def taking(*names: str) -> Any:
+    """Vertex, which takes these tokens alone."""
+
+    async def script(received: Any, wire: Any) -> None:
+        if received.header("authorization") in [f"Bearer {name}" for name in names]:
+            await GEMINI.good("yes")(received, wire)
+        else:
+            await answer({"error": {"code": 401, "status": "UNAUTHENTICATED", "message": "expired"}}, 401)(
+                received, wire
+            )
+
+    return script
+
+
+VERTEX_ASKED = {**CHAT.body, "model": "vertex/gemini-x"}
+
+
+async def test_a_token_that_ends_before_its_time_is_replaced(redeo: Any, provider: Any) -> None:
+    tokens, up = await provider(*signing("old", "new")), await provider(taking("old"))
+    server = await vertex(redeo, up, tokens)
+    assert (await server.request("POST", "/v1/chat/completions", json=VERTEX_ASKED)).status == 200
+    up.scripts[:] = [taking("new")]
+    for _ in range(2):
+        got = await server.request("POST", "/v1/chat/completions", json=VERTEX_ASKED)
+        assert (got.status, got.attempts) == (200, "vertex=200"), got.body
+    assert (len(tokens.requests), len(up.requests)) == (2, 4)
+
+
+async def test_a_fresh_token_that_is_refused_is_not_fetched_again(redeo: Any, provider: Any) -> None:
+    tokens, up = await provider(*signing("one", "two")), await provider(taking())
+    server = await vertex(redeo, up, tokens)
+    got = await server.request("POST", "/v1/chat/completions", json=VERTEX_ASKED)
+    assert (got.status, got.attempts) == (502, "vertex=401")
+    assert (len(tokens.requests), len(up.requests)) == (1, 1)
+
+
+async def test_a_token_does_not_outlive_a_machine_that_slept(redeo: Any, provider: Any) -> None:
+    tokens, up = await provider(*signing("old", "new")), await provider(taking("old", "new"))
+    server = await vertex(redeo, up, tokens)
+    kept = server.daemon.front.engine.attempter.tokens
+    assert (await server.request("POST", "/v1/chat/completions", json=VERTEX_ASKED)).status == 200
+    kept._wall = lambda: time.time() + 7200  # the monotonic clock stands still in such a time
+    assert (await server.request("POST", "/v1/chat/completions", json=VERTEX_ASKED)).status == 200
+    assert [r.header("authorization") for r in up.requests] == ["Bearer old", "Bearer new"]
+
+
+async def test_a_sign_in_that_fails_has_sent_no_question(redeo: Any, provider: Any) -> None:
+    tokens, up, other = await provider(drop()), await provider(taking()), await provider(CHAT.good("yes"))
+    base = up.base_url.removesuffix("/v1") + "/v1/projects/p/locations/global"
+    server = await redeo({"vertex": {"base_url": base, "models": ["m"]}, "beta": CHAT.entry(other)}, connect=False)
+    key = account(f"http://127.0.0.1:{tokens.port}/token")
+    await server.request("POST", "/v1/providers", json={"provider": "vertex", "api_key": key})
+    await server.connect("beta")
+    asked = {"model": "auto", "input": "hello", "store": True}
+    got = await server.request("POST", "/v1/responses", json=asked)
+    assert got.attempts == "vertex=interrupted beta=200", got.body
 
 
 @pytest.mark.parametrize("key", ["plain-api-key-123", "{}", '{"client_email": "a", "private_key": "b"}', "[1]"])

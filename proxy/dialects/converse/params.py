@@ -236,7 +236,7 @@ def _say_one(value: Any, _said: dict[str, Any]) -> None:
 def _say_tier(value: Any, said: dict[str, Any]) -> None:
     if value == "auto":
         return
-    word = "reserved" if value == "reserved" else _TIERS.get(value)
+    word = "reserved" if value == "reserved" else _TIERS.get(value) if isinstance(value, str) else None
     if word is None:
         raise Unsayable(f"there is no service tier {value!s:.40}")
     said["body"]["serviceTier"] = {"type": word}
