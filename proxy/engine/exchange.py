@@ -132,6 +132,7 @@ class _Run:
         made = engine.makers.among(call)
         self._translation = Translation(call, int(engine.attempter.wall().timestamp()), made)
         self._refused_seals = False  # the last one refuses what another sealed, and may be asked without that
+        self._bare = False  # it was asked without that
         self._dropped: tuple[str, ...] = ()  # what the last connection asked could not be told
         self._unsaid: list[tuple[Skipped, str | None]] = []
         self._searching = searching(call)
@@ -210,9 +211,12 @@ class _Run:
         passed = self.engine.now() - self.exchange.started
         return min(timeouts.first_byte, timeouts.before_answer - passed)
 
-    async def _try(self, candidate: Candidate, seconds: float, ticket: Ticket, written: Written | None) -> bool:
+    async def _try(
+        self, candidate: Candidate, seconds: float, ticket: Ticket, written: Written | None, *, bare: bool = False
+    ) -> bool:
         """One attempt; whether the request is over with it."""
         engine, exchange = self.engine, self.exchange
+        self._refused_seals, self._bare = False, bare
         connection, model = candidate.connection, candidate.model
         attempt = Attempt(connection.provider, model or "", engine.now())
         exchange.attempts.append(attempt)
@@ -251,7 +255,7 @@ class _Run:
     async def _try_bare(self, candidate: Candidate) -> bool:
         """Once more at the same connection, without what it cannot read; whether the request is over with that."""
         fault, seconds = self.exchange.attempts[-1].fault, self._seconds_left()
-        if not self._refused_seals or fault is None or fault.falls_back:
+        if not self._refused_seals or fault is None:
             return False
         try:
             written = self._translation.write(candidate, bare=True)
@@ -259,9 +263,10 @@ class _Run:
             written = None
         ticket = self.engine.health.admit(candidate.connection) if written is not None and seconds > 0 else None
         if ticket is None:
+            self.exchange.connection, self.exchange.model = candidate.connection.provider, candidate.model
             await self._as_the_provider_said(fault, self._refusal)
             return True
-        return await self._try(candidate, seconds, ticket, written)
+        return await self._try(candidate, seconds, ticket, written, bare=True)
 
     def _settle(self, candidate: Candidate, attempt: Attempt, outcome: Outcome, ticket: Ticket) -> None:
         """What the attempt says about its connection, and to those who watch."""
@@ -297,7 +302,7 @@ class _Run:
             return False
         if self.call.operation in COUNTS and (candidate.via is not None or fault.falls_back):
             return False  # the next one, or an estimate
-        if is_refused(self.call, fault) and not self._refused_seals:
+        if not self._bare and is_refused(self.call, fault):
             self._refused_seals = True
             return False
         if not fault.falls_back:

@@ -136,6 +136,17 @@ async def test_it_is_left_out_once_and_not_again(redeo: Any, provider: Any) -> N
     assert (got.status, got.json, got.attempts) == (400, error, "alpha=400 alpha=400")
 
 
+async def test_each_connection_may_be_asked_once_without_it(redeo: Any, provider: Any) -> None:
+    _, _, turns = _messages(False)
+    refused = answer({"type": "error", "error": {"type": "invalid_request_error", "message": KINDS[1][4]}}, 400)
+    down = answer({"type": "error", "error": {"type": "api_error", "message": "it broke"}}, 500)
+    ups = [await provider(refused, down), await provider(refused, ANTHROPIC.good())]
+    server = await redeo({"alpha": ANTHROPIC.entry(ups[0]), "beta": ANTHROPIC.entry(ups[1])})
+    got = await ask(server, ANTHROPIC, turns, "auto")
+    assert (got.status, got.attempts) == (200, "alpha=400 alpha=500 beta=400 beta=200"), got.body
+    assert SEAL not in ups[1].requests[1].body.decode()
+
+
 async def test_another_mistake_is_told_at_once(redeo: Any, provider: Any) -> None:
     _, _, turns = _messages(False)
     up = await provider(answer({"type": "error", "error": {"type": "invalid_request_error", "message": "top_k"}}, 400))
