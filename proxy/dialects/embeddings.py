@@ -332,7 +332,10 @@ def _all(found: list[Any]) -> list[list[float]]:
 def _floats(value: object) -> list[float]:
     """The numbers, be they written as such or as base64 of 32-bit floats, little end first."""
     if isinstance(value, list) and all(isinstance(n, int | float) and not isinstance(n, bool) for n in value):
-        return value
+        try:
+            return array("d", value).tolist()
+        except OverflowError:
+            raise Unreadable("an embedding of numbers that are too large") from None
     if isinstance(value, str):
         try:
             data = _swapped(array("f", b64decode(value, validate=True)))

@@ -132,7 +132,11 @@ class Attempter(msgspec.Struct, frozen=True):
             return response, headers, partial(told.named, written.dropped)
         judge = partial(_judged, connection, self.wall)
         answer = Translated(response, call, written, origin_of(connection), self.now, judge)
-        return answer, to_client(headers, stream=call.stream), lambda: told.named((*written.dropped, *answer.missing))
+        return (
+            answer,
+            to_client(headers, stream=answer.streamed),
+            lambda: told.named((*written.dropped, *answer.missing)),
+        )
 
     def _request(
         self, call: Call, candidate: Candidate, written: Written | None, routing: Routing, token: str | None
@@ -207,7 +211,7 @@ class Attempter(msgspec.Struct, frozen=True):
                 body = await read_body(response, dog, seconds, MAX_ERROR_BYTES)
         except (UpstreamError, ClockExpired) as exc:
             return Outcome(_unanswered_text(relay.who, exc))
-        value = decode_object(body) or {}
+        value = decode_object(relay.scrub(body)) or {}
         error = value.get("error")
         if error and isinstance(error, dict | str):
             return Outcome(relay.classify(error if isinstance(error, dict) else value))

@@ -82,6 +82,10 @@ class Engine(msgspec.Struct):
                 raise
             task.uncancel()
             await self._shut(call, reply, exchange)
+        except Exception:
+            if reply.begun:  # an error of ours that came behind the head would stand in the body
+                reply.abort()
+            raise
         finally:
             if task is not None:
                 self.running.discard(task)

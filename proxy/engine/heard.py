@@ -62,7 +62,8 @@ class Translated:
         self._response = response
         self._judge = judge
         self._reader: _Reader
-        if call.stream and written.head is not None:
+        self.streamed = call.stream and written.head is not None
+        if self.streamed and written.head is not None:
             self._reader = _Stream(response, call, written.via, written.head, origin, now, self._failed)
         else:
             self._reader = _Whole(response, call, written, origin)
@@ -139,6 +140,8 @@ class _Whole:
             if isinstance(value.get("error"), dict):
                 return encode({"error": value["error"]})
             raise UpstreamError(FaultKind.BAD_UPSTREAM, Phase.SENT, str(exc)) from None
+        except RecursionError:
+            raise UpstreamError(FaultKind.BAD_UPSTREAM, Phase.SENT, "its answer is nested too deeply") from None
 
     def _made(self, value: dict[str, Any]) -> dict[str, Any]:
         """The answer for the client. Raises Broken and Unreadable."""
@@ -203,13 +206,17 @@ class _Stream:
         try:
             data = self._weighed(await self._next())
             events = self._parser.feed(data) if data else self._parser.close()
+            out = b"".join([self._render(event) for event in events])
+        except RecursionError:
+            self._trouble = UpstreamError(FaultKind.BAD_UPSTREAM, Phase.SENT, "it sent what is nested too deeply")
+            return b""
         except (Unreadable, sse.EventTooLarge) as exc:
             large = isinstance(exc, sse.EventTooLarge)
             kind = FaultKind.TOO_LARGE if large else FaultKind.BAD_UPSTREAM
             self._trouble = self._lost or UpstreamError(kind, Phase.SENT, f"it sent {exc}")
             return b""
         self._over = not data
-        return b"".join([self._render(event) for event in events])
+        return out
 
     async def _next(self) -> bytes:
         """The next bytes; none where the connection broke: whether the answer is whole is for the parser to say.

@@ -27,6 +27,7 @@ from proxy.upstream.client import UpstreamError
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 1024 * 1024
 _MAX_HELD_BYTES: Final = 1024 * 1024
+_MAX_SEALED: Final = 1000  # of one answer: no client hands back more
 _PING_LIFE: Final = 300.0  # seconds for which pings alone keep a stream alive
 _TAIL_SECONDS: Final = 1.0  # for what a provider says behind its terminator
 
@@ -256,7 +257,7 @@ class _Pump:
     async def _content(self, event: bytes, *, last: bool) -> None:
         self._progress_at = self.relay.now()
         if self._find is not None and (found := self._find(event)):
-            self.relay._outcome.sealed += found
+            self.relay._outcome.sealed = [*self.relay._outcome.sealed, *found][-_MAX_SEALED:]
         if not self.relay._outcome.committed:
             await self._commit()
         await self.relay.reply.write(event)

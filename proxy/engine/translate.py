@@ -78,6 +78,12 @@ class Translation:
 
         `bare`: without what is sealed and carries no mark.
         """
+        try:
+            return self._write(candidate, bare=bare)
+        except RecursionError:
+            raise BadRequest("the body is nested too deeply to be told in another dialect") from None
+
+    def _write(self, candidate: Candidate, *, bare: bool) -> Written | None:
         call, connection = self._call, candidate.connection
         origin = origin_of(connection)
         foreign = bare or any(maker != origin for maker in self._makers.values())
@@ -165,7 +171,10 @@ def counted(call: Call) -> bytes | None:
     value = decode_object(call.body or b"")
     if call.operation not in counting.COUNTS or value is None:
         return None
-    return encode(counting.estimated(call.operation, value))
+    try:
+        return encode(counting.estimated(call.operation, value))
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply to be counted") from None
 
 
 def origin_of(connection: Connection) -> str:

@@ -355,3 +355,16 @@ def test_every_client_is_served_by_every_provider(recordings: Path, mine: Form, 
     found = json.loads(json.dumps(write_vectors(mine, read_vectors(theirs, answered), asked, "m", "r1")))
     assert first(found) == pytest.approx(first(answered), rel=1e-6)
     assert judged(mine, found) == COUNTED.get(name, 0 if mine is Form.OPENAI else None)
+
+
+async def test_embeddings_are_no_stream_whatever_the_client_says(redeo: Any, provider: Any) -> None:
+    server, _ = await behind(redeo, provider, "cohere_embed", "/v2/embed")
+    body = {"model": "alpha/m", "input": ["a", "b"], "stream": True}
+    got = await server.request("POST", "/v1/embeddings", json=body)
+    assert (got.status, got.headers["content-type"]) == (200, "application/json")
+    assert [row["embedding"] for row in got.json["data"]] == VECTORS
+
+
+def test_numbers_beyond_all_floats_are_no_embedding() -> None:
+    with pytest.raises(Unreadable):
+        read_vectors(Form.TITAN, {"embedding": [10**400]})

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from time import process_time
 from typing import Any
 
+import aiohttp
 import pytest
 
 from proxy.dialects.base import DialectName, Unreadable, dialect
@@ -175,6 +176,35 @@ async def test_an_answer_without_end_is_too_large_at_last(
     got = await server.request("POST", path, json=body)
     assert CHAT.endings(got.body) == (0, 1)
     assert CHAT.error_of(got.body)["code"] == "event_too_large"
+
+
+async def test_a_mistake_of_our_own_breaks_the_answer_off(
+    redeo: Any, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def script(_received: Received, wire: Wire) -> None:
+        await wire.head(200, {"content-type": "text/event-stream"})
+        await wire.chunk(b"".join(ANTHROPIC.opening("good ")))
+        await begun.wait()
+        monkeypatch.setattr(hearing, "MAX_STREAM_BYTES", None)  # as good a mistake as any
+        await wire.chunk(b"".join(ANTHROPIC.events("day")[-3:]))
+
+    server, _ = await behind(redeo, provider, (ANTHROPIC, script))
+    path, body = CHAT.asked(stream=True)
+    got, error = b"", ""
+    headers = {"Authorization": f"Bearer {server.key}"}
+    async with asyncio.timeout(10), server.session.post(server.base + path, json=body, headers=headers) as response:
+        try:
+            async for piece in response.content.iter_any():
+                got += piece
+                begun.set()
+        except aiohttp.ClientError as exc:
+            error = repr(exc)
+    assert b"good" in got
+    assert b"[DONE]" not in got
+    assert error, "an answer cut short passes for whole"
+    assert "chunk size" not in error, "an answer within the answer"
 
 
 def heard(name: DialectName, *pieces: bytes) -> list[Any]:
