@@ -58,7 +58,10 @@ PATCH = Tool(
 NAMED = {"type": "function", "function": {"name": "weather"}}
 TYPES = (params.CompletionCreateParamsNonStreaming, params.CompletionCreateParamsStreaming)
 # What providers that speak this dialect have beside OpenAI, and clients of it write: it goes to the same dialect only.
-EXTENSIONS = ("cache_control", "document_url", "parameters", "provider", "reasoning", "reasoning_format", "thinking")
+EXTENSIONS = (
+    *("cache_control", "document_url", "parameters", "provider", "reasoning", "reasoning_content"),
+    *("reasoning_format", "thinking"),
+)
 WORDS = ("'document_url'", "'openrouter:", "'on_demand'", "'default'")  # OpenRouter, Mistral and Groq
 
 
@@ -283,7 +286,7 @@ def test_a_turn_of_which_nothing_can_be_said_is_no_message() -> None:
     thought = Reasoning("hm", Opaque(MESSAGES, "thinking", "sig"))
     body, lost = sent(asked(MESSAGES, Turn(Role.USER, (Text("hi"),)), Turn(Role.ASSISTANT, (thought,))))
     assert [m["role"] for m in body["messages"]] == ["user"]
-    assert lost == ["messages[1].thinking"]
+    assert lost == ["messages[1].content[0] (thinking)"]
 
 
 def test_pictures_in_a_tools_result_follow_it() -> None:
@@ -449,7 +452,7 @@ def test_rows_of_reasoning_go_back_unaltered_through_another_dialect() -> None:
     assert not lost
     other, losses = SPOKEN.write_request(back, Target("elsewhere", "m"))
     assert "reasoning_details" not in other["messages"][0]
-    assert [loss.what for loss in losses] == ["messages[0].thinking"]
+    assert [loss.what for loss in losses] == ["messages[0].content[0] (thinking)", "messages[0].content[1] (thinking)"]
 
 
 def test_streamed_rows_of_reasoning_are_kept_with_all_of_their_text() -> None:

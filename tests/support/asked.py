@@ -385,7 +385,10 @@ def _caches(request: Request) -> Any:
     return [getattr(b, "cache", None) for _, b in blocks(request) if getattr(b, "cache", None) is not None]
 
 
-DEFAULTS = ((Param.N, 1), (Param.PARALLEL_TOOLS, True), (Param.LOGPROBS, False))
+DEFAULTS = (
+    *((Param.N, 1), (Param.PARALLEL_TOOLS, True), (Param.LOGPROBS, False), (Param.STORE, False)),
+    (Param.MODALITIES, ["text"]),
+)
 
 
 def param(title: str, which: Param, *examples: Any, **more: Any) -> Question:

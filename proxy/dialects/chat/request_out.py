@@ -28,6 +28,8 @@ def _say_think(value: Think, body: dict[str, Any]) -> None:
     if effort not in EFFORTS:
         raise Unsayable(f"there is no effort {effort:.20}")
     body["reasoning_effort"] = effort
+    if value.summary not in (None, "omitted"):
+        raise Unsayable("whether thinking is shown cannot be asked for; how much of it was")
 
 
 def _think_at_home(value: Think, spelt: str, body: dict[str, Any]) -> None:

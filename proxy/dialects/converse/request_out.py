@@ -101,6 +101,8 @@ class _Writer:
         if entry is not None and self._stands(entry):
             yield entry
             yield from self._point(getattr(block, "cache", None), at)
+            if isinstance(block, Image) and block.detail not in (None, "auto"):
+                self._lose(f"{at}.detail", "there is no such mark")
             if isinstance(block, ToolResult) and self._points:
                 yield self._points.pop()
         elif isinstance(block, Reasoning):

@@ -38,6 +38,7 @@ from proxy.dialects.request import (
     Say,
     Turn,
     Unsayable,
+    described,
     say_params,
 )
 
@@ -292,7 +293,7 @@ def _say_format(value: Format, said: dict[str, Any]) -> None:
         said["config"]["responseJsonSchema"] = value.schema
         return
     lost: set[str] = set()
-    said["config"]["responseJsonSchema"] = mended(value.schema, lost)
+    said["config"]["responseJsonSchema"] = mended(described(value), lost)
     said["losses"] += [Loss(f"response_format.schema {key}", "its schemas have no such word") for key in sorted(lost)]
 
 

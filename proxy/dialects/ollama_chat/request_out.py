@@ -33,6 +33,7 @@ from proxy.dialects.request import (
     Tool,
     Turn,
     Unsayable,
+    described,
     say_params,
 )
 
@@ -156,7 +157,7 @@ def _in_options(name: str) -> Say:
 
 
 def _say_format(value: Format, body: dict[str, Any]) -> None:
-    body["format"] = "json" if value.schema is None else value.schema
+    body["format"] = "json" if value.schema is None else described(value)
 
 
 _EFFORTS: Final = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "max"}
@@ -171,6 +172,8 @@ def _say_think(value: Think, body: dict[str, Any]) -> None:
         raise Unsayable(f"how much to think is low, medium, high or max; {body['think']!s:.9} was taken")
     if value.budget is not None:
         raise Unsayable("thinking has no budget; it was put on")
+    if value.summary not in (None, "omitted"):
+        raise Unsayable("whether thinking is shown cannot be asked for; it was put on")
 
 
 def _say_choice(value: Choice, body: dict[str, Any]) -> None:
