@@ -63,3 +63,17 @@ def free_text(arguments: str) -> str:
     given: dict[str, Any] | None = decode_object(arguments.encode("utf-8", "surrogatepass"))
     said = None if given is None else given.get("input")
     return said if isinstance(said, str) else "" if given == {} else arguments
+
+
+def results_first(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Behind an answer with calls all of their results have to stand, before anything else that the user says."""
+    out: list[dict[str, Any]] = []
+    run: list[dict[str, Any]] = []
+    for message in messages:
+        if message["role"] in ("tool", "user"):
+            run.append(message)
+            continue
+        out += sorted(run, key=lambda said: said["role"] != "tool")
+        run = []
+        out.append(message)
+    return [*out, *sorted(run, key=lambda said: said["role"] != "tool")]

@@ -237,7 +237,8 @@ def _choice(request: Request) -> Any:
         return {"mode": "none"}
     choice = request.params.get(Param.TOOL_CHOICE, Choice("auto"))
     alone = tuple(t.name for t in _tools(request)) if len(request.tools) == 1 else ()
-    return {"mode": choice.mode, "among": choice.names or alone}
+    among = choice.names or alone
+    return {"mode": choice.mode, **({"among": ", ".join(among)} if among else {})}
 
 
 def _made_choice(mode: str, *names: str) -> Request:
@@ -382,7 +383,8 @@ def _cut_cache(request: Request) -> Iterator[Request]:
 
 
 def _caches(request: Request) -> Any:
-    return [getattr(b, "cache", None) for _, b in blocks(request) if getattr(b, "cache", None) is not None]
+    caches = [cache for _, b in blocks(request) if (cache := getattr(b, "cache", None)) is not None]
+    return [{"mark": "of OpenAI's own" if cache.point else "plain", "ttl": cache.ttl or "as usual"} for cache in caches]
 
 
 DEFAULTS = (

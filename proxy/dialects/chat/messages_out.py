@@ -184,20 +184,6 @@ class Messages:
             self._losses.append(Loss(f"{at} (thinking)", "another connection made it, and only that one can read it"))
 
 
-def results_first(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Behind an answer with calls all of their results have to stand, before anything else that the user says."""
-    out: list[dict[str, Any]] = []
-    run: list[dict[str, Any]] = []
-    for message in messages:
-        if message["role"] in ("tool", "user"):
-            run.append(message)
-            continue
-        out += sorted(run, key=lambda said: said["role"] != "tool")
-        run = []
-        out.append(message)
-    return [*out, *sorted(run, key=lambda said: said["role"] != "tool")]
-
-
 def _part_out(block: Block, *, home: bool) -> dict[str, Any] | None:
     """A part of a message; None for what has no place in one."""
     match block:

@@ -7,11 +7,12 @@ from typing import Any, Final
 
 from proxy.dialects import read
 from proxy.dialects.base import DialectName, Target
-from proxy.dialects.chat.messages_out import Messages, results_first
+from proxy.dialects.chat.messages_out import Messages
 from proxy.dialects.chat.messages_out import call_out as call_out
 from proxy.dialects.chat.request_in import SAME
 from proxy.dialects.chat.tools import tools_out
 from proxy.dialects.request import Choice, Format, Loss, Param, Request, Say, Think, Unsayable, say_params
+from proxy.dialects.toolbox import results_first
 
 NAME: Final = DialectName.CHAT
 
