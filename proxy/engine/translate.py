@@ -155,6 +155,7 @@ def _target(connection: Connection, model: str) -> Target:
         model,
         reasoning_field=quirks.reasoning_back,
         rejects=quirks.rejects,
+        cache_marks=quirks.cache_marks,
         call_id_length=quirks.call_id_length,
     )
 

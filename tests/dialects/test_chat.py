@@ -14,6 +14,7 @@ from proxy.dialects import seals
 from proxy.dialects.base import Dialect, DialectName, ReplyHead, Target, dialect
 from proxy.dialects.blocks import (
     Audio,
+    Cache,
     Count,
     Document,
     Finish,
@@ -739,3 +740,12 @@ async def test_a_provider_gets_ids_and_thinking_as_it_wants_them(redeo: Any, pro
     assert assistant["content"] == [{"type": "thinking", "thinking": [{"type": "text", "text": "let me see"}]}]
     assert assistant["tool_calls"][0]["id"] == tool["tool_call_id"]
     assert len(tool["tool_call_id"]) == 9
+
+
+def test_marks_for_the_prompt_cache_reach_a_provider_that_takes_them() -> None:
+    turn = Turn(Role.USER, (Text("long", cache=Cache("1h")), Text("short")))
+    body, lost = sent(asked(MESSAGES, turn), cache_marks=True)
+    marked = {"type": "text", "text": "long", "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    assert body["messages"][0]["content"] == [marked, {"type": "text", "text": "short"}]
+    assert not lost
+    assert sent(asked(MESSAGES, turn))[1] == ["messages[0].content[0].cache_control"]

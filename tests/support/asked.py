@@ -122,7 +122,8 @@ def _of_blocks(holds: Callable[[Block], bool], role: Role = Role.USER) -> Callab
         for turn, block in blocks(request):
             if turn.role is role and holds(block):
                 bare = msgspec.structs.replace(block, cache=None) if hasattr(block, "cache") else block
-                yield just(request, Turn(role, (bare,)))
+                beside = (Text("look"),) if isinstance(block, Document) else ()  # some want a word beside a file
+                yield just(request, Turn(role, (*beside, bare)))
 
     return cut
 
@@ -151,7 +152,8 @@ def _is_text_file(block: Block) -> bool:
 def _words(request: Request) -> Any:
     """As a file, or as a text."""
     found = [b for _, b in blocks(request) if isinstance(b, Document | Text)]
-    return [(type(b).__name__, b.source.words if isinstance(b, Document) else b.text) for b in found]
+    words = [(type(b).__name__, b.source.words if isinstance(b, Document) else b.text) for b in found]
+    return [row for row in words if row[1] != "look"]
 
 
 def _is_pdf(block: Block) -> bool:
@@ -421,7 +423,7 @@ QUESTIONS: tuple[Question, ...] = (
         "files by data (PDF)",
         _of_blocks(_is_pdf),
         _media(Document),
-        (made(Turn(Role.USER, (Document(_PDF, "a.pdf"),))),),
+        (made(Turn(Role.USER, (Text("look"), Document(_PDF, "a.pdf")))),),
     ),
     Question(
         "files by address",

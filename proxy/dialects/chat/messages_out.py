@@ -105,7 +105,7 @@ class Messages:
         cache = block.cache
         if cache is not None and cache.point is not None:
             part["prompt_cache_breakpoint"] = cache.point
-        elif cache is not None and self._home:
+        elif cache is not None and (self._home or self._target.cache_marks):
             part["cache_control"] = {"type": "ephemeral", **({"ttl": cache.ttl} if cache.ttl else {})}
         elif cache is not None:
             self._losses.append(Loss(f"{where}.cache_control", "prompts are cached without marks"))
