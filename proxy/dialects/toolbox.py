@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from proxy.dialects.blocks import ToolCall
 from proxy.dialects.events import Answer, BlockDelta, BlockEnd, BlockStart, Event, Kind, fold, unfold
 from proxy.dialects.json import decode_object
 from proxy.dialects.request import ServerTool, Tool
@@ -56,6 +57,13 @@ class Restored:
         if not self._free:
             return answer
         return fold(told for event in unfold(answer) for told in self.event(event))
+
+
+def given_to(call: ToolCall) -> dict[str, Any] | None:
+    """The arguments of a call as an object, that of a free-form one with its one string; None where they are none."""
+    if call.custom:
+        return {"input": call.arguments}
+    return decode_object(call.arguments.encode("utf-8", "surrogatepass") or b"{}")
 
 
 def free_text(arguments: str) -> str:

@@ -41,6 +41,7 @@ from proxy.dialects.request import (
     described,
     say_params,
 )
+from proxy.dialects.toolbox import given_to
 
 _MOST_STOPS: Final = 5
 _SEALED: Final = frozenset({"text", "inlineData", "fileData"})  # what a signature of its own may stand on
@@ -207,11 +208,7 @@ class _Writer:
                 self._lose(f"{at}.{name}", "media have no such mark")
 
     def _call(self, block: ToolCall, at: str) -> dict[str, Any]:
-        given = (
-            {"input": block.arguments}
-            if block.custom
-            else decode_object(block.arguments.encode("utf-8", "surrogatepass") or b"{}")
-        )
+        given = given_to(block)
         if given is None:
             self._lose(f"{at}.arguments", "they are not a JSON object", content=True)
         call: dict[str, Any] = {"name": block.name, "args": given or {}}

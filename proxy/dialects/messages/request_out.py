@@ -22,13 +22,13 @@ from proxy.dialects.blocks import (
     ToolCall,
     ToolResult,
 )
-from proxy.dialects.json import decode_object
 from proxy.dialects.messages.models import ways_of
 from proxy.dialects.messages.schemas import compiled
 from proxy.dialects.messages.thinking import say_think, settle
 from proxy.dialects.messages.tools import marked, say_choice, say_parallel, say_search, tools_out
 from proxy.dialects.names import plain
 from proxy.dialects.request import Format, Loss, Param, Request, Role, Say, Turn, Unsayable, described, say_params
+from proxy.dialects.toolbox import given_to
 
 NAME: Final = DialectName.MESSAGES
 _PICTURES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
@@ -228,11 +228,7 @@ def _document(block: Document) -> dict[str, Any] | None:
 
 
 def _call(block: ToolCall, where: str, losses: list[Loss]) -> dict[str, Any]:
-    given = (
-        {"input": block.arguments}
-        if block.custom
-        else decode_object(block.arguments.encode("utf-8", "surrogatepass") or b"{}")
-    )
+    given = given_to(block)
     if given is None:
         losses.append(Loss(f"{where}.arguments", "they are not a JSON object", content=True))
     more = block.seal.data if block.seal is not None and block.seal.dialect == NAME else {}

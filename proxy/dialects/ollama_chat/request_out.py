@@ -18,7 +18,6 @@ from proxy.dialects.blocks import (
     ToolCall,
     ToolResult,
 )
-from proxy.dialects.json import decode_object
 from proxy.dialects.ollama_chat.request_in import NAME, OPTIONS, SAME
 from proxy.dialects.request import (
     Choice,
@@ -36,6 +35,7 @@ from proxy.dialects.request import (
     described,
     say_params,
 )
+from proxy.dialects.toolbox import given_to
 
 
 def write_request(request: Request, target: Target) -> tuple[dict[str, Any], list[Loss]]:
@@ -111,7 +111,7 @@ def _unmarked(block: Block, at: str, losses: list[Loss]) -> None:
 
 
 def _call(block: ToolCall, said: dict[str, Any], at: str, losses: list[Loss]) -> None:
-    given = {"input": block.arguments} if block.custom else decode_object(block.arguments.encode() or b"{}")
+    given = given_to(block)
     if given is None:
         losses.append(Loss(f"{at}.arguments", "they are not a JSON object", content=True))
     function = {"name": block.name, "arguments": given or {}}
