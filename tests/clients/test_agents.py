@@ -197,13 +197,15 @@ def words_of(agent: Agent) -> list[str]:
     return found
 
 
-async def round_trip(redeo: Any, provider: Any, agent: Agent, speech: Speech) -> tuple[Reply, list[Heard], list[Any]]:
+async def round_trip(
+    redeo: Any, provider: Any, agent: Agent, speech: Speech, **settings: Any
+) -> tuple[Reply, list[Heard], list[Any]]:
     """The model asks for the agent's shell tool, gets what it said, and speaks: its call, what the provider heard,
     and the agent's answers."""
     recorded = agent.recorded
     key = "cmd" if agent is CODEX else "command"
     call = call_of(speech, recorded["tool"], json.dumps({key: COMMAND}))
-    server, (up,) = await behind(redeo, provider, (speech, good(speech, "It said ", MARKER)))
+    server, (up,) = await behind(redeo, provider, (speech, good(speech, "It said ", MARKER)), **settings)
     up.scripts.insert(0, spoken(speech, call))
     first = await agent.ask(server, recorded["first"])
     reply = agent.reads(first.body, agent.model)
@@ -250,6 +252,14 @@ SEALED: dict[str, Callable[[Any], Any]] = {
 async def test_sealed_thinking_comes_back(redeo: Any, provider: Any, agent: Agent, speech: Speech) -> None:
     _, (_, second), _ = await round_trip(redeo, provider, agent, speech)
     assert [SEALED[speech.name](thought) for thought in second.thoughts] == [(THOUGHT, SIGNED)]
+
+
+@pytest.mark.parametrize(("name", "thoughts"), [("provider", []), ("asked", [(THOUGHT, SIGNED)])])
+async def test_claude_code_keeps_thinking_of_the_model_it_asked(
+    redeo: Any, provider: Any, name: str, thoughts: list[Any]
+) -> None:
+    _, (_, second), _ = await round_trip(redeo, provider, CLAUDE, ANTHROPIC, routing={"answer_model": name})
+    assert [SEALED["messages"](thought) for thought in second.thoughts] == thoughts
 
 
 @pytest.mark.parametrize("agent", [CLAUDE, CODEX, GEMINI_CLI], ids=lambda a: a.name)
