@@ -641,6 +641,21 @@ async def test_we_choose_the_version_that_keeps_sampling(redeo: Any, provider: A
 ODD = [None, 0, -1, 1.5, True, "", [], {}, [None], ["a", {}], {"type": "x"}, "\ud800", 10**30]
 
 
+async def test_clients_of_openai_get_anthropic_itself_not_its_layer_for_comparing(redeo: Any, provider: Any) -> None:
+    up = await provider(good(ANTHROPIC))
+    server = await redeo({"anthropic": {"base_url": up.base_url}})
+    schema = {"type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"]}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}
+    body = chat(model="claude-opus-4-6", reasoning_effort="low", user="me", seed=7, response_format=form)
+    answered = await server.request("POST", "/v1/chat/completions", json=body)
+    assert json.loads(answered.body)["choices"][0]["message"]["content"] == "hello"
+    asked = up.requests[0]
+    assert asked.target == "/v1/messages"
+    assert asked.json["output_config"]["format"]["schema"] == {**schema, "additionalProperties": False}
+    assert (asked.json["output_config"]["effort"], asked.json["metadata"]) == ("low", {"user_id": "me"})
+    assert answered.headers["x-redeo-dropped"] == "seed"
+
+
 @pytest.mark.parametrize("there", [DialectName.MESSAGES, DialectName.GEMINI])
 @pytest.mark.parametrize("odd", ODD, ids=repr)
 def test_no_request_makes_a_codec_fail(there: DialectName, odd: Any) -> None:
