@@ -81,6 +81,13 @@ class StreamUsage(StrEnum):
     NEVER = "never"  # the provider refuses or ignores the option
 
 
+class AnswerModel(StrEnum):
+    """Which name of the model stands in a relayed answer in Messages."""
+
+    PROVIDER = "provider"  # as it came
+    ASKED = "asked"  # what the client asked for, where the daemon asked by another name
+
+
 class Secret:
     """A credential that cannot be printed by accident: only `reveal` gives it, and only `upstream.sign` calls that."""
 
@@ -292,6 +299,7 @@ class Routing(msgspec.Struct, frozen=True):
     timeouts: Timeouts = msgspec.field(default_factory=Timeouts)
     max_attempts: int = 6
     ask_usage: bool = True
+    answer_model: AnswerModel = AnswerModel.PROVIDER
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -30,7 +30,7 @@ class DialectName(StrEnum):
 class Target(msgspec.Struct, frozen=True):
     """Whom a request is written for: the connection (`origin`), its name of the model, and what is special about it.
 
-    `max_tokens` is what the model can give where the dialect demands a limit and the client named none.
+    `max_tokens` is the limit where the dialect demands one, the client named none and the model's own is not known.
     """
 
     origin: str

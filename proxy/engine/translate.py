@@ -106,7 +106,7 @@ class Translation:
             return self._embedding(candidate, via, model)
         if call.operation in counting.COUNTS:
             return self._counting(candidate, via, model)
-        asked = placed(self._read(), self._makers, bare=bare)
+        asked = placed(self._read(), self._makers, origin, bare=bare)
         body, losses = dialect(SPOKEN[via]).write_request(asked, _target(connection, model))
         if via is Operation.CHAT and connection.spec.quirks.stream_usage != "asked":
             body.pop("stream_options", None)

@@ -353,6 +353,14 @@ def test_effort_in_the_words_of_each_maker(model: str, effort: str, said: Any, d
     assert lost(losses) == dropped
 
 
+@pytest.mark.parametrize(("budget", "sent"), [(16_000, 16_000), (32_000, 24_000)])
+def test_without_a_limit_bedrock_takes_what_the_model_can_say_and_thinking_fits_into_it(budget: int, sent: int) -> None:
+    body, losses = chat(reasoning={"max_tokens": budget}, model="us.anthropic.claude-opus-4-1-20250805-v1:0")
+    assert "inferenceConfig" not in body
+    assert body["additionalModelRequestFields"]["thinking"]["budget_tokens"] == sent
+    assert not losses
+
+
 def test_novas_highest_effort_goes_with_no_limit() -> None:
     body, losses = chat(reasoning_effort="high", max_tokens=9, model=NOVA)
     assert body["additionalModelRequestFields"]["reasoningConfig"]["maxReasoningEffort"] == "medium"

@@ -26,7 +26,7 @@ RESOLUTIONS: Final = {
 _MEDIA: Final = frozenset({"inlineData", "fileData", "thoughtSignature"})
 _SNAKE: Final = re.compile(r"_([a-z0-9])")
 _CARRIED: Final = "carried"
-_FILES: Final = "https://generativelanguage.googleapis.com/"
+_FILES: Final = ("https://generativelanguage.googleapis.com/", "gs://")  # what Google alone can read, with a key
 
 
 def camel(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,8 +85,9 @@ def media_of(part: Mapping[str, Any]) -> Block | None:
     elif isinstance(file, dict):
         given = camel(file)
         kind, uri = read.text(given.get("mimeType")), read.text(given.get("fileUri"))
-        kept = uri.startswith(_FILES)
-        source = Source(file_id=uri if kept else None, url=None if kept else uri, media_type=kind or None)
+        if uri.startswith(_FILES):
+            return Foreign(Opaque(NAME, "file", dict(part)), content=True)
+        source = Source(url=uri, media_type=kind or None)
         name = read.text(given.get("displayName")) or None
     else:
         return None

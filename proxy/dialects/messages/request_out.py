@@ -22,7 +22,8 @@ from proxy.dialects.blocks import (
     ToolCall,
     ToolResult,
 )
-from proxy.dialects.messages.models import ways_of
+from proxy.dialects.json import encode
+from proxy.dialects.messages.models import limit_of, ways_of
 from proxy.dialects.messages.schemas import compiled
 from proxy.dialects.messages.thinking import say_think, settle
 from proxy.dialects.messages.tools import marked, say_choice, say_parallel, say_search, tools_out
@@ -47,6 +48,7 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
     tools = list(tools_out(request, losses))
     if tools:
         body["tools"] = tools
+    body["max_tokens"] = limit_of(target.model, target.max_tokens, lambda: len(encode(body)))
     losses += _parameters(request, body)
     if not body.get("tools"):
         body.pop("tool_choice", None)
