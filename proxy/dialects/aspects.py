@@ -37,6 +37,7 @@ _KINDS: Final = {
     Kind.REASONING: Aspect.THINKING,
     Kind.SUMMARY: Aspect.THINKING,
     Kind.AUDIO: Aspect.AUDIO,
+    Kind.IMAGE: Aspect.IMAGES,
     Kind.FOREIGN: Aspect.BUILT_IN_TOOLS,
 }
 _COUNTS: Final = (

@@ -190,6 +190,13 @@ REPLIES: tuple[Reply, ...] = (
         (one(BLANK, Piece(Kind.AUDIO, "audio_1", text="UklGRg==", raw=Opaque(CHAT, "audio", {"id": "audio_1"}))),),
     ),
     Reply(
+        "pictures",
+        _pieces(lambda p: p.kind is Kind.IMAGE, WORDS),
+        lambda answer: [(p.media_type, p.text) for p in answer.pieces if p.kind is Kind.IMAGE],
+        Aspect.IMAGES,
+        (one(BLANK, Piece(Kind.IMAGE, text="iVBORw0KGgo=", media="image/png"), WORDS),),
+    ),
+    Reply(
         "log probabilities",
         _pieces(lambda p: p.logprobs),
         lambda a: [[t["token"], t["logprob"]] for p in a.pieces for t in p.logprobs],

@@ -30,6 +30,7 @@ UNTOLD: Final[Untold] = {
     Aspect.LOGPROBS: "there are no log probabilities",
     Aspect.CHOICES: "there is one answer to a question",
     Aspect.AUDIO: "answers have no sound",
+    Aspect.IMAGES: "answers have no pictures",
     Aspect.SEARCHES: "a search of another provider's is told by its citations alone",
     Aspect.BUILT_IN_TOOLS: "there is no place for the work of another provider's own tools",
     Aspect.AUDIO_TOKENS: "usage does not tell sound apart",

@@ -63,6 +63,9 @@ def write_answer(answer: Answer, head: ReplyHead) -> dict[str, Any]:
     calls = [call_of(piece) for piece in pieces if piece.kind in _CALLS]
     if calls:
         message["tool_calls"] = calls
+    images = [piece.text for piece in pieces if piece.kind is Kind.IMAGE]
+    if images:
+        message["images"] = images
     body = {**_frame(answer.model, answer.created, head), "message": message}
     tokens = [token for piece in pieces for token in piece.logprobs]
     if tokens:
@@ -104,7 +107,7 @@ class OllamaRenderer:
             case BlockEnd() if event.index in self._open:
                 piece = self._open.pop(event.index)
                 piece.text = "".join(self._texts.pop(event.index, ()))
-                return self._say({"tool_calls": [call_of(piece)]}) if piece.kind in _CALLS else b""
+                return self._whole(piece)
             case BlockLogprobs() if event.index in self._open:
                 return self._say({}, logprobs=list(event.tokens))
             case Started():
@@ -118,6 +121,11 @@ class OllamaRenderer:
             case _:
                 pass
         return b""
+
+    def _whole(self, piece: Piece) -> bytes:
+        if piece.kind in _CALLS:
+            return self._say({"tool_calls": [call_of(piece)]})
+        return self._say({"images": [piece.text]}) if piece.kind is Kind.IMAGE else b""
 
     def _delta(self, event: BlockDelta) -> bytes:
         piece = self._open[event.index]

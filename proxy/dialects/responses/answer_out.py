@@ -30,6 +30,7 @@ from proxy.dialects.events import (
 )
 from proxy.dialects.json import decode_object, encode
 from proxy.dialects.request import Tool
+from proxy.dialects.responses.request_in import PICTURE
 from proxy.dialects.responses.request_out import echo
 from proxy.dialects.toolbox import Restored
 
@@ -54,6 +55,7 @@ _PREFIXES: Final = {
     Kind.TOOL_CALL: "fc",
     Kind.CUSTOM_CALL: "ctc",
     Kind.SERVER_CALL: "ws",
+    Kind.IMAGE: "ig",
 }
 
 
@@ -141,7 +143,7 @@ class ResponsesRenderer:
     def _start(self, event: BlockStart) -> bytes:
         if event.choice:
             return b""
-        piece = Piece(event.kind, event.id, event.name, raw=event.raw)
+        piece = Piece(event.kind, event.id, event.name, raw=event.raw, media=event.media)
         self._texts[event.index] = []
         if event.kind in _WORDS:
             return self._part(event.index, piece)
@@ -152,7 +154,12 @@ class ResponsesRenderer:
         self._at += 1
         item.setdefault("id", self._ident(piece.kind))
         self._open[event.index] = (self._at, piece, item)
-        return out + self._say("response.output_item.added", output_index=self._at, item=item)
+        out += self._say("response.output_item.added", output_index=self._at, item=item)
+        if event.kind is Kind.IMAGE:
+            place = {"item_id": item["id"], "output_index": self._at}
+            out += self._say("response.image_generation_call.in_progress", **place)
+            out += self._say("response.image_generation_call.generating", **place)
+        return out
 
     def _item(self, piece: Piece) -> dict[str, Any] | None:
         """An item as it begins; None for what this dialect has no word for."""
@@ -165,6 +172,9 @@ class ResponsesRenderer:
             case Kind.CUSTOM_CALL:
                 call = {"type": "custom_tool_call", "call_id": piece.id, **self._named(piece.name), "input": ""}
                 return {**call, "status": "in_progress"}
+            case Kind.IMAGE:
+                ident = {"id": piece.id} if _own(piece) and piece.id else {}
+                return {"type": PICTURE, **ident, "status": "in_progress", "result": None}
             case Kind.SERVER_CALL if piece.raw is not None and piece.raw.dialect != NAME:
                 return _server_call(piece)
             case Kind.SERVER_CALL | Kind.FOREIGN if piece.raw is not None and piece.raw.dialect == NAME:
@@ -272,6 +282,10 @@ class ResponsesRenderer:
                 out = self._say("response.custom_tool_call_input.done", **place, input=text)
             case Kind.REASONING | Kind.SUMMARY:
                 out = self._thought(place, piece, item, text)
+            case Kind.IMAGE:
+                piece.text = text
+                item |= _drawn(piece)
+                out = self._say("response.image_generation_call.completed", **place)
             case Kind.SERVER_CALL if piece.raw is not None and piece.raw.dialect != NAME:
                 query = (decode_object(text.encode("utf-8", "surrogatepass")) or {}).get("query")
                 item["status"] = "completed"
@@ -345,6 +359,17 @@ def _opening(event: Started, head: ReplyHead) -> dict[str, Any]:
         "usage": None,
         **echo(head.request),
     }
+
+
+def _own(piece: Piece) -> bool:
+    return piece.raw is not None and piece.raw.dialect == NAME
+
+
+def _drawn(piece: Piece) -> dict[str, Any]:
+    """What is said of a picture when it is whole."""
+    if piece.raw is not None and _own(piece):
+        return {**piece.raw.data, "result": piece.text}
+    return {"status": "completed", "output_format": piece.media_type.partition("/")[2], "result": piece.text}
 
 
 def _beside_call(piece: Piece) -> dict[str, Any]:
