@@ -19,6 +19,7 @@ class Aspect(StrEnum):
 
     THINKING = "thinking"
     CITATIONS = "citations"
+    DOCUMENT_CITATIONS = "citations of documents"  # and of whatever else has no address
     LOGPROBS = "logprobs"
     CHOICES = "choices"  # beyond the first
     SEARCHES = "searches"  # by the provider's own tool: what was looked for
@@ -60,7 +61,7 @@ def aspects_of(event: Event) -> Iterator[Aspect]:
             elif event.kind in _KINDS:
                 yield _KINDS[event.kind]
         case BlockCite():
-            yield Aspect.CITATIONS
+            yield Aspect.CITATIONS if event.cite.url else Aspect.DOCUMENT_CITATIONS
         case BlockLogprobs():
             yield Aspect.LOGPROBS
         case Counted():

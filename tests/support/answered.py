@@ -179,7 +179,13 @@ REPLIES: tuple[Reply, ...] = (
     Reply("a tool call", _cut_called(1, Kind.TOOL_CALL), _called),
     Reply("parallel tool calls", _cut_called(2, Kind.TOOL_CALL), _called),
     Reply("a free-form call", _cut_called(1, Kind.CUSTOM_CALL), _called),
-    Reply("citations", _pieces(lambda p: p.cites), _cited, Aspect.CITATIONS),
+    Reply("citations", _pieces(lambda p: p.cites and all(c.url for c in p.cites)), _cited, Aspect.CITATIONS),
+    Reply(
+        "citations of documents",
+        _pieces(lambda p: p.cites and not any(c.url for c in p.cites)),
+        _cited,
+        Aspect.DOCUMENT_CITATIONS,
+    ),
     Reply("searches by the provider", _pieces(_is_search, WORDS), _work(_is_search), Aspect.SEARCHES),
     Reply("the work of its other tools", _pieces(_is_work, WORDS), _work(_is_work), Aspect.BUILT_IN_TOOLS),
     Reply(

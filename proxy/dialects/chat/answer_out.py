@@ -42,6 +42,7 @@ NAME: Final = DialectName.CHAT
 
 
 UNTOLD: Final[Untold] = {
+    Aspect.DOCUMENT_CITATIONS: "a citation is of an address",
     Aspect.SEARCHES: "searches of the provider's own are told by their citations alone",
     Aspect.BUILT_IN_TOOLS: "there is no place for the work of a provider's own tools",
     Aspect.SEARCH_COUNT: "usage has no such count",
@@ -119,7 +120,7 @@ def _message(pieces: list[Piece], head: ReplyHead) -> dict[str, Any]:
     texts = [piece for piece in pieces if piece.kind is Kind.TEXT]
     if texts:
         message["content"] = "".join(piece.text for piece in texts)
-    cites = [_cite_out(cite) for piece in texts for cite in piece.cites]
+    cites = [_cite_out(cite) for piece in texts for cite in piece.cites if cite.url]
     if cites:
         message["annotations"] = cites
     refusals = [piece.text for piece in pieces if piece.kind is Kind.REFUSAL]
@@ -264,6 +265,8 @@ class ChatRenderer:
             return self._seal(event)
         kind, choice, _ = self._blocks[event.index]
         if isinstance(event, BlockCite):
+            if not event.cite.url:
+                return b""
             return self._say(choice, {"annotations": [self._numbered("annotations", choice, _cite_out(event.cite))]})
         tokens = list(event.tokens)
         refused = kind is Kind.REFUSAL

@@ -171,7 +171,10 @@ def _grounding(pieces: list[Piece]) -> dict[str, Any]:
     quoted = {"citationMetadata": {"citations": quotes}} if quotes else {}
     if not supports:
         return quoted
-    chunks = [{"web": {"uri": url, "title": title}} for url, title in places]
+    chunks: list[dict[str, Any]] = [
+        {"web": {"uri": url, "title": title}} if url else {"retrievedContext": {"title": title}}
+        for url, title in places
+    ]
     return {"groundingMetadata": {"groundingChunks": chunks, "groundingSupports": supports}, **quoted}
 
 

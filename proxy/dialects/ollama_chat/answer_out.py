@@ -26,6 +26,7 @@ from proxy.dialects.json import decode_object, encode
 
 UNTOLD: Final[Untold] = {
     Aspect.CITATIONS: "texts have no sources",
+    Aspect.DOCUMENT_CITATIONS: "texts have no sources",
     Aspect.CHOICES: "there is one answer to a question",
     Aspect.AUDIO: "answers have no sound",
     Aspect.SEARCHES: "there is no place for the work of another provider's own tools",

@@ -36,6 +36,7 @@ from proxy.dialects.toolbox import Restored
 
 NAME: Final = DialectName.RESPONSES
 UNTOLD: Final[Untold] = {
+    Aspect.DOCUMENT_CITATIONS: "a citation is of an address or of a file that OpenAI keeps",
     Aspect.CHOICES: "there is one answer to a question",
     Aspect.AUDIO: "answers have no sound",
     Aspect.BUILT_IN_TOOLS: "there is no place for the work of another provider's own tools",
@@ -255,8 +256,7 @@ class ResponsesRenderer:
         elif isinstance(event, BlockLogprobs):
             if piece.kind is Kind.TEXT:
                 item["part"]["logprobs"] += event.tokens
-        elif piece.kind is Kind.TEXT:
-            row = cite_out(event.cite)
+        elif piece.kind is Kind.TEXT and (row := cite_out(event.cite)) is not None:
             item["part"]["annotations"].append(row)
             n = len(item["part"]["annotations"]) - 1
             return self._say(
@@ -386,9 +386,11 @@ def _server_call(piece: Piece) -> dict[str, Any] | None:
     return {"type": "web_search_call", "status": "in_progress", "action": action}
 
 
-def cite_out(cite: Cite) -> dict[str, Any]:
-    """An annotation of a text."""
+def cite_out(cite: Cite) -> dict[str, Any] | None:
+    """An annotation of a text; None for a source without an address: a `file_citation` is of a file kept here."""
     if cite.raw is not None and cite.raw.dialect == NAME:
         return dict(cite.raw.data)
+    if not cite.url:
+        return None
     start, end = cite.start or 0, cite.end or 0
     return {"type": "url_citation", "url": cite.url, "title": cite.title, "start_index": start, "end_index": end}
