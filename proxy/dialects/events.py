@@ -103,6 +103,11 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     details: Opaque | None = None
 
 
+def tells(finish: Finished) -> bool:
+    """Whether there are words for people about why the answer was refused or held back."""
+    return bool(finish.note) and finish.reason in (Finish.REFUSAL, Finish.CONTENT_FILTER)
+
+
 class Done(msgspec.Struct, frozen=True, tag=True):
     """The answer is whole."""
 

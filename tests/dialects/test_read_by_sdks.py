@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from proxy.dialects.base import DialectName, dialect
 from proxy.dialects.blocks import Finish
-from proxy.dialects.events import Answer, Kind, unfold
+from proxy.dialects.events import Answer, Kind, tells, unfold
 from tests.support.judges import JUDGES, Told, meaning
 from tests.support.recorded import DIALECTS, folded, head
 
@@ -46,6 +46,8 @@ def expected(answer: Answer, there: DialectName) -> Told:
             ):
                 given = {"input": piece.text}
             told.calls.append((piece.id, piece.name, given))
+    if not told.text and tells(answer.finishes[0]) and there in (DialectName.CHAT, DialectName.RESPONSES):
+        told.text = answer.finishes[0].note  # the words of a refusal
     told.finish = FINISHES[answer.finishes[0].reason]
     if told.finish == "stop" and told.calls and there in (DialectName.RESPONSES, DialectName.GEMINI):
         told.finish = "calls"  # which is told by the calls alone there

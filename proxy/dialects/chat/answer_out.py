@@ -32,6 +32,7 @@ from proxy.dialects.events import (
     Kind,
     Piece,
     Started,
+    tells,
 )
 from proxy.dialects.json import encode
 from proxy.dialects.media import joined
@@ -82,9 +83,11 @@ def write_answer(answer: Answer, head: ReplyHead) -> dict[str, Any]:
     for at in sorted({*answer.finishes, *(piece.choice for piece in answer.pieces)} or {0}):
         pieces = [piece for piece in answer.pieces if piece.choice == at]
         message = _message(pieces, head)
+        finish = answer.finishes.get(at)
+        if finish is not None and tells(finish) and not (message["content"] or message["refusal"]):
+            message["refusal"] = finish.note
         if legacy and "tool_calls" in message:
             message["function_call"] = message.pop("tool_calls")[0]["function"]
-        finish = answer.finishes.get(at)
         choices.append(
             {
                 "index": at,
@@ -215,6 +218,7 @@ class ChatRenderer:
         self._numbers: dict[tuple[str, int], int] = {}  # of the next entry of a list
         self._greeted: set[int] = set()
         self._heard: set[int] = set()  # choices with an audio
+        self._spoke: set[int] = set()  # choices with a text
         self._drawn: dict[int, Piece] = {}  # pictures: each goes out whole
         self._data: dict[int, list[str]] = {}
         self._count: Count | None = None
@@ -249,8 +253,7 @@ class ChatRenderer:
             case Counted():
                 self._count = event.count
             case Finished():
-                word = _ended(event.reason, legacy=self._legacy)
-                return self._greet(event.choice) + self._say(event.choice, {}, word)
+                return self._finish(event)
             case Done():
                 return self._end()
             case BlockEnd():
@@ -258,6 +261,13 @@ class ChatRenderer:
             case Failed():
                 pass
         return b""
+
+    def _finish(self, event: Finished) -> bytes:
+        """Why the answer ended, and, where nothing is said, what the provider tells people of it."""
+        word = _ended(event.reason, legacy=self._legacy)
+        told = tells(event) and event.choice not in self._spoke
+        said = self._say(event.choice, {"refusal": event.note}) if told else b""
+        return self._greet(event.choice) + said + self._say(event.choice, {}, word)
 
     def _beside(self, event: BlockSeal | BlockCite | BlockLogprobs) -> bytes:
         """What belongs to a block and is not its text."""
@@ -317,11 +327,13 @@ class ChatRenderer:
         kind, choice, number = self._blocks[event.index]
         match kind:
             case Kind.TEXT:
+                self._spoke.add(choice)
                 return self._say(choice, {"content": event.text})
             case Kind.REASONING | Kind.SUMMARY:
                 self._thoughts.setdefault(event.index, []).append(event.text)
                 return self._say(choice, {"reasoning_content": event.text})
             case Kind.REFUSAL:
+                self._spoke.add(choice)
                 return self._say(choice, {"refusal": event.text})
             case Kind.TOOL_CALL if self._legacy:
                 return b"" if number else self._say(choice, {LEGACY: {"arguments": event.text}})

@@ -10,7 +10,7 @@ from typing import Any, Final
 from proxy.dialects import seals
 from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.base import DialectName, ReplyHead
-from proxy.dialects.blocks import Cite, Count, Finish
+from proxy.dialects.blocks import Count, Finish
 from proxy.dialects.events import (
     Answer,
     BlockCite,
@@ -26,10 +26,12 @@ from proxy.dialects.events import (
     Kind,
     Piece,
     Started,
+    tells,
     unfold,
 )
 from proxy.dialects.json import decode_object, encode
 from proxy.dialects.request import Tool
+from proxy.dialects.responses.items import beside_call, cite_out, drawn, own, server_call
 from proxy.dialects.responses.request_in import PICTURE
 from proxy.dialects.responses.request_out import echo
 from proxy.dialects.toolbox import Restored
@@ -127,11 +129,23 @@ class ResponsesRenderer:
                 self._count = count
             case Finished(choice=0):
                 self._finish = event
+                return self._explained(event)
             case Done():
                 return self._done()
             case _:
                 pass
         return b""
+
+    def _explained(self, finish: Finished) -> bytes:
+        """Why nothing is said, where the provider tells it to people: the words of a refusal."""
+        if not tells(finish) or self._message is not None or any(i["type"] == "message" for i in self._output()):
+            return b""
+        start = BlockStart(-1, Kind.REFUSAL)
+        return self._start(start) + self._delta(start.index, finish.note) + self._end(start.index)
+
+    def _output(self) -> list[dict[str, Any]]:
+        output: list[dict[str, Any]] = self.response["output"]
+        return output
 
     def _say(self, kind: str, **fields: Any) -> bytes:
         body = {"type": kind, "sequence_number": self._sequence, **fields}
@@ -174,10 +188,10 @@ class ResponsesRenderer:
                 call = {"type": "custom_tool_call", "call_id": piece.id, **self._named(piece.name), "input": ""}
                 return {**call, "status": "in_progress"}
             case Kind.IMAGE:
-                ident = {"id": piece.id} if _own(piece) and piece.id else {}
+                ident = {"id": piece.id} if own(piece) and piece.id else {}
                 return {"type": PICTURE, **ident, "status": "in_progress", "result": None}
             case Kind.SERVER_CALL if piece.raw is not None and piece.raw.dialect != NAME:
-                return _server_call(piece)
+                return server_call(piece)
             case Kind.SERVER_CALL | Kind.FOREIGN if piece.raw is not None and piece.raw.dialect == NAME:
                 return dict(piece.raw.data)
             case _:
@@ -275,16 +289,16 @@ class ResponsesRenderer:
         out = b""
         match piece.kind:
             case Kind.TOOL_CALL:
-                item |= {"arguments": text, "status": "completed", **_beside_call(piece)}
+                item |= {"arguments": text, "status": "completed", **beside_call(piece)}
                 out = self._say("response.function_call_arguments.done", **place, arguments=text, name=item["name"])
             case Kind.CUSTOM_CALL:
-                item |= {"input": text, "status": "completed", **_beside_call(piece)}
+                item |= {"input": text, "status": "completed", **beside_call(piece)}
                 out = self._say("response.custom_tool_call_input.done", **place, input=text)
             case Kind.REASONING | Kind.SUMMARY:
                 out = self._thought(place, piece, item, text)
             case Kind.IMAGE:
                 piece.text = text
-                item |= _drawn(piece)
+                item |= drawn(piece)
                 out = self._say("response.image_generation_call.completed", **place)
             case Kind.SERVER_CALL if piece.raw is not None and piece.raw.dialect != NAME:
                 query = (decode_object(text.encode("utf-8", "surrogatepass")) or {}).get("query")
@@ -359,38 +373,3 @@ def _opening(event: Started, head: ReplyHead) -> dict[str, Any]:
         "usage": None,
         **echo(head.request),
     }
-
-
-def _own(piece: Piece) -> bool:
-    return piece.raw is not None and piece.raw.dialect == NAME
-
-
-def _drawn(piece: Piece) -> dict[str, Any]:
-    """What is said of a picture when it is whole."""
-    if piece.raw is not None and _own(piece):
-        return {**piece.raw.data, "result": piece.text}
-    return {"status": "completed", "output_format": piece.media_type.partition("/")[2], "result": piece.text}
-
-
-def _beside_call(piece: Piece) -> dict[str, Any]:
-    seal = piece.seal
-    return seal.data if seal is not None and seal.dialect == NAME and isinstance(seal.data, dict) else {}
-
-
-def _server_call(piece: Piece) -> dict[str, Any] | None:
-    """Another dialect's search, as this dialect tells of one. What came of it is in the text and its citations."""
-    if piece.name not in ("web_search", "google_search"):
-        return None
-    given = decode_object(encode((piece.raw.data if piece.raw else {}).get("input") or {})) or {}
-    action = {"type": "search", "query": str(given.get("query") or "")}
-    return {"type": "web_search_call", "status": "in_progress", "action": action}
-
-
-def cite_out(cite: Cite) -> dict[str, Any] | None:
-    """An annotation of a text; None for a source without an address: a `file_citation` is of a file kept here."""
-    if cite.raw is not None and cite.raw.dialect == NAME:
-        return dict(cite.raw.data)
-    if not cite.url:
-        return None
-    start, end = cite.start or 0, cite.end or 0
-    return {"type": "url_citation", "url": cite.url, "title": cite.title, "start_index": start, "end_index": end}
