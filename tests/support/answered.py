@@ -190,7 +190,7 @@ REPLIES: tuple[Reply, ...] = (
     Reply("the work of its other tools", _pieces(_is_work, WORDS), _work(_is_work), Aspect.BUILT_IN_TOOLS),
     Reply(
         "sound",
-        _pieces(lambda p: p.kind is Kind.AUDIO),
+        _pieces(lambda p: p.kind is Kind.AUDIO and p.text),
         _said(Kind.AUDIO),
         Aspect.AUDIO,
         (one(BLANK, Piece(Kind.AUDIO, "audio_1", text="UklGRg==", raw=Opaque(CHAT, "audio", {"id": "audio_1"}))),),
