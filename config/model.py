@@ -176,6 +176,7 @@ class Quirks(msgspec.Struct, frozen=True):
     model_prefix: str = ""  # ids in its model list carry this in front of what requests must say
     reasoning_back: str | None = None  # the field of Chat's messages in which it wants its thinking back, if any
     rejects: tuple[str, ...] = ()  # what it refuses of Chat's parameters; `name`: of a message
+    cache_marks: bool = False  # takes Anthropic's marks for the prompt cache in Chat's messages
     call_id_length: int = 0  # how many letters and digits an id of a tool call must have in Chat; 0: any
 
 

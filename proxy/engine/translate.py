@@ -20,7 +20,7 @@ from proxy.dialects.aspects import Aspect, missing
 from proxy.dialects.base import DialectName, Renderer, ReplyHead, Target, Unreadable, dialect
 from proxy.dialects.events import Broken, Done, Event, Failed, fold
 from proxy.dialects.json import decode_object, encode
-from proxy.dialects.request import BadRequest, Loss, Request
+from proxy.dialects.request import BadRequest, Loss, Request, as_asked
 from proxy.engine import told
 from proxy.engine.call import Call
 from proxy.engine.makers import placed
@@ -111,7 +111,7 @@ class Translation:
         if via is Operation.CHAT and connection.spec.quirks.stream_usage != "asked":
             body.pop("stream_options", None)
         head = ReplyHead(call.id, self._created, self._read(), model) if via is not call.operation else None
-        return Written(via, _ready(connection, via, body), _dropped(connection, losses), head)
+        return Written(via, _ready(connection, via, body), _dropped(connection, losses, asked), head)
 
     def _embedding(self, candidate: Candidate, via: Operation, model: str) -> Written:
         mine, theirs = EMBEDDED[self._call.operation], EMBEDDED[via]
@@ -155,6 +155,7 @@ def _target(connection: Connection, model: str) -> Target:
         model,
         reasoning_field=quirks.reasoning_back,
         rejects=quirks.rejects,
+        cache_marks=quirks.cache_marks,
         call_id_length=quirks.call_id_length,
     )
 
@@ -168,8 +169,10 @@ def _ready(connection: Connection, via: Operation, body: dict[str, Any]) -> byte
     return encode({**named, **route.adds})
 
 
-def _dropped(connection: Connection, losses: list[Loss]) -> tuple[str, ...]:
-    """What could not be said. Raises Unsaid where that must not be."""
+def _dropped(connection: Connection, losses: list[Loss], asked: Request | None = None) -> tuple[str, ...]:
+    """What could not be said, as the client named it. Raises Unsaid where that must not be."""
+    if asked is not None:
+        losses = [msgspec.structs.replace(loss, what=as_asked(loss.what, asked)) for loss in losses]
     strict = connection.spec.on_unsupported == "error"
     worst = next((loss for loss in losses if loss.content or strict), None)
     if worst is not None:

@@ -426,7 +426,7 @@ def test_sealed_reasoning_goes_back_only_where_it_can_be_read() -> None:
     body, lost = sent(asked(CHAT, Turn(Role.ASSISTANT, (*blocks, Text("x")))))
     assert body["input"][0] == item
     assert len(body["input"]) == 2
-    assert lost == ["input[0].content[1] (thinking)"]
+    assert lost == ["messages[0].content[1] (thinking)"]
     assert sent(asked(CHAT, Turn(Role.ASSISTANT, blocks)), origin="p")[0]["input"] == []
     assert sent(read(item, bare))[0]["input"] == [item, bare]
 

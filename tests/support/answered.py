@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -14,6 +14,7 @@ from proxy.dialects.aspects import Aspect
 from proxy.dialects.base import DialectName
 from proxy.dialects.blocks import Count, Finish, Opaque
 from proxy.dialects.events import Answer, Finished, Kind, Piece
+from proxy.dialects.gemini.parts import carried
 from tests.support.judges import meaning
 from tests.support.matrix import Reply
 
@@ -75,11 +76,13 @@ def _sealed(answer: Answer) -> Any:
 def _unwrapped(seal: Opaque) -> Any:
     found = list(seal.data.values()) if isinstance(seal.data, dict) else [seal.data]
     marked = [text for text in found if isinstance(text, str) and text.startswith((seals.MARK, seals.MARK_64))]
+    if carried(seal):
+        return _unwrapped(cast(Opaque, carried(seal)[0].seal))
     if not marked:
         return seal.dialect, seal.data
     text = b64decode(marked[0]).decode() if marked[0].startswith(seals.MARK_64) else marked[0]
     inner = seals.unwrap(text, seal.dialect, seal.kind)
-    return inner.dialect, inner.data
+    return _unwrapped(inner) if carried(inner) else (inner.dialect, inner.data)
 
 
 def _cut_called(count: int, kind: Kind) -> Callable[[Answer], Iterator[Answer]]:

@@ -166,7 +166,7 @@ class ChatParser:
     def _choice(self, choice: Mapping[str, Any], out: list[Event]) -> None:
         at = read.number(choice.get("index"))
         delta = read.table(choice.get("delta") or choice.get("message"))
-        if delta and at not in self._finished:
+        if at not in self._finished:
             self._delta(at, delta, out)
             self._logprobs(at, read.table(choice.get("logprobs")), out)
         reason = choice.get("finish_reason")

@@ -24,19 +24,10 @@ from proxy.dialects.blocks import (
     ToolCall,
     ToolResult,
 )
-from proxy.dialects.chat.tools import SEARCH, cache_of
+from proxy.dialects.chat.tools import SEARCH, cache_of, tool_places
 from proxy.dialects.chat.tools import tools_of as tools_of
 from proxy.dialects.json import encode
-from proxy.dialects.request import (
-    BadRequest,
-    Choice,
-    Format,
-    Param,
-    Request,
-    Role,
-    Think,
-    Turn,
-)
+from proxy.dialects.request import BadRequest, Choice, Format, Param, Request, Role, Think, Turn, checked, places_of
 
 NAME: Final = DialectName.CHAT
 _ROLES: Final = {"system": Role.SYSTEM, "developer": Role.DEVELOPER, "user": Role.USER, "assistant": Role.ASSISTANT}
@@ -87,6 +78,8 @@ def read_request(body: Mapping[str, Any]) -> Request:
     request.turns = _numbered(request.turns)
     request.extras = {f"messages[{n}].{name}": value for n, t in enumerate(turns) for name, value in t.extras.items()}
     request.tools = tuple(tools_of(body))
+    messages = [(f"messages[{n}]", _places(turn, f"messages[{n}]")) for n, turn in enumerate(turns)]
+    request.places = places_of(messages, tool_places(body))
     if body.get("functions"):
         request.names[Param.TOOL_CHOICE] = LEGACY
     for name, value in body.items():
@@ -94,12 +87,30 @@ def read_request(body: Mapping[str, Any]) -> Request:
             continue
         param = SAME.get(name)
         if param is not None:
-            request.params[param] = read.must_be(param, value, name)
+            request.params[param] = value
             if param.value != name:
                 request.names[param] = name
         elif name not in _READ or not _READ[name](value, request):
             request.extras[name] = value
-    return request
+    return checked(request)
+
+
+def _places(turn: Turn, where: str) -> list[str]:
+    """Where the blocks of a message stand: thinking and calls beside its content."""
+    calls = parts = 0
+    places: list[str] = []
+    for block in turn.content:
+        if isinstance(block, ToolCall):
+            places.append(f"{where}.tool_calls[{calls}]")
+            calls += 1
+        elif isinstance(block, Reasoning):
+            places.append(f"{where}.reasoning_content")
+        elif isinstance(block, ToolResult):
+            places.append(where)
+        else:
+            places.append(f"{where}.content[{parts}]")
+            parts += 1
+    return places
 
 
 LEGACY: Final = "function_call"  # how a client of the old kind spells the choice, and wants to be told of a call
@@ -265,7 +276,7 @@ def call_seal(call: Mapping[str, Any], origin: str | None) -> Opaque | None:
 
 
 def _read_stop(value: Any, request: Request) -> bool:
-    request.params[Param.STOP] = read.must_be(Param.STOP, [value] if isinstance(value, str) else value, "stop")
+    request.params[Param.STOP] = [value] if isinstance(value, str) else value
     return True
 
 

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from proxy.dialects import read
 from proxy.dialects.base import DialectName, Target
-from proxy.dialects.chat.messages_out import Messages, results_first
+from proxy.dialects.chat.messages_out import Messages
 from proxy.dialects.chat.messages_out import call_out as call_out
 from proxy.dialects.chat.request_in import SAME
 from proxy.dialects.chat.tools import tools_out
 from proxy.dialects.request import Choice, Format, Loss, Param, Request, Say, Think, Unsayable, say_params
 from proxy.dialects.shown import shown
+from proxy.dialects.toolbox import results_first
 
 NAME: Final = DialectName.CHAT
 
@@ -29,6 +30,8 @@ def _say_think(value: Think, body: dict[str, Any]) -> None:
     if effort not in EFFORTS:
         raise Unsayable(f"there is no effort {effort:.20}")
     body["reasoning_effort"] = effort
+    if value.summary not in (None, "omitted"):
+        raise Unsayable("whether thinking is shown cannot be asked for; how much of it was")
 
 
 def _think_at_home(value: Think, spelt: str, body: dict[str, Any]) -> None:

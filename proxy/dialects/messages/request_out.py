@@ -22,13 +22,13 @@ from proxy.dialects.blocks import (
     ToolCall,
     ToolResult,
 )
-from proxy.dialects.json import decode_object
 from proxy.dialects.messages.models import ways_of
 from proxy.dialects.messages.schemas import compiled
 from proxy.dialects.messages.thinking import say_think, settle
 from proxy.dialects.messages.tools import marked, say_choice, say_parallel, say_search, tools_out
 from proxy.dialects.names import plain
-from proxy.dialects.request import Format, Loss, Param, Request, Role, Say, Turn, Unsayable, say_params
+from proxy.dialects.request import Format, Loss, Param, Request, Role, Say, Turn, Unsayable, described, say_params
+from proxy.dialects.toolbox import given_to
 
 NAME: Final = DialectName.MESSAGES
 _PICTURES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
@@ -40,7 +40,7 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
     body: dict[str, Any] = {"model": target.model, "max_tokens": target.max_tokens}
     system, turns = _split(request.turns)
     if system:
-        body["system"] = _plain([e for n, b in enumerate(system) for e in _entry(b, target, f"system[{n}]", losses)])
+        body["system"] = _plain([entry for at, block in system for entry in _entry(block, target, at, losses)])
     body["messages"] = _messages(request, turns, target, losses)
     if not body["messages"] and "system" in body:  # there has to be a question
         body["messages"] = [{"role": "user", "content": body.pop("system")}]
@@ -74,14 +74,14 @@ def _parameters(request: Request, body: dict[str, Any]) -> list[Loss]:
     return [loss for loss in losses if loss.what not in request.extras]
 
 
-def _split(turns: tuple[Turn, ...]) -> tuple[list[Block], list[tuple[int, Turn]]]:
+def _split(turns: tuple[Turn, ...]) -> tuple[list[tuple[str, Block]], list[tuple[int, Turn]]]:
     """What the instructions in front say, and the rest. Later instructions are said by the user."""
-    system: list[Block] = []
+    system: list[tuple[str, Block]] = []
     rest: list[tuple[int, Turn]] = []
     for n, turn in enumerate(turns):
         instructs = turn.role in (Role.SYSTEM, Role.DEVELOPER)
         if instructs and not rest:
-            system += turn.content
+            system += [(f"messages[{n}].content[{m}]", block) for m, block in enumerate(turn.content)]
         else:
             rest.append((n, turn))
     return system, rest
@@ -228,11 +228,7 @@ def _document(block: Document) -> dict[str, Any] | None:
 
 
 def _call(block: ToolCall, where: str, losses: list[Loss]) -> dict[str, Any]:
-    given = (
-        {"input": block.arguments}
-        if block.custom
-        else decode_object(block.arguments.encode("utf-8", "surrogatepass") or b"{}")
-    )
+    given = given_to(block)
     if given is None:
         losses.append(Loss(f"{where}.arguments", "they are not a JSON object", content=True))
     more = block.seal.data if block.seal is not None and block.seal.dialect == NAME else {}
@@ -261,9 +257,7 @@ def _say_format(value: Format, body: dict[str, Any]) -> None:
     if value.schema is None:
         raise Unsayable("JSON without a schema cannot be asked for; ask for it in words")
     lost: set[str] = set()
-    schema = compiled(value.schema, lost)
-    if value.description and isinstance(schema, dict):
-        schema.setdefault("description", value.description)
+    schema = compiled(described(value), lost)
     body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
     if lost:
         raise Unsayable(f"its schemas have no {', '.join(sorted(lost))}")
@@ -281,6 +275,9 @@ def _say_tier(value: Any, body: dict[str, Any]) -> None:
 
 
 def _say_user(value: Any, body: dict[str, Any]) -> None:
+    before = body.get("metadata", {}).get("user_id")
+    if before not in (None, value):
+        raise Unsayable("there is one id of a user; the other one was taken")
     body["metadata"] = {"user_id": value}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Any, Final
 
 from proxy.dialects import read, sse
@@ -125,7 +126,7 @@ class ResponsesParser:
     def _start(self, response: Mapping[str, Any], out: list[Event]) -> None:
         self._started = True
         created = response.get("created_at")
-        seconds = int(created) if isinstance(created, int | float) else 0
+        seconds = int(created) if isinstance(created, int | float) and isfinite(created) else 0
         out.append(Started(read.text(response.get("id")), read.text(response.get("model")), seconds))
 
     def _added(self, at: int, item: Mapping[str, Any], out: list[Event]) -> None:

@@ -13,6 +13,7 @@ NAME: Final = DialectName.RESPONSES
 
 
 def own(piece: Piece) -> bool:
+    """Whether this dialect's provider made it."""
     return piece.raw is not None and piece.raw.dialect == NAME
 
 
@@ -24,6 +25,7 @@ def drawn(piece: Piece) -> dict[str, Any]:
 
 
 def beside_call(piece: Piece) -> dict[str, Any]:
+    """What its maker wrote beside the arguments of a call."""
     seal = piece.seal
     return seal.data if seal is not None and seal.dialect == NAME and isinstance(seal.data, dict) else {}
 

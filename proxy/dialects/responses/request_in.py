@@ -37,6 +37,8 @@ from proxy.dialects.request import (
     Think,
     Tool,
     Turn,
+    checked,
+    places_of,
 )
 from proxy.dialects.toolbox import flat_name
 
@@ -74,31 +76,43 @@ _CONTENT: Final = frozenset({"item_reference", "compaction", "compaction_trigger
 def read_request(body: Mapping[str, Any]) -> Request:
     """See `Dialect`."""
     turns: list[Turn] = []
+    spots: list[tuple[str, list[str]]] = []  # where each turn and its blocks stand
     instructions = body.get("instructions")
     if isinstance(instructions, str) and instructions:
         turns.append(Turn(Role.SYSTEM, (Text(instructions),)))
+        spots.append(("instructions", ["instructions"]))
     request = Request(NAME, read.text(body.get("model")) or None, (), stream=body.get("stream") is True)
     tools = list(tools_of(body.get("tools"), "tools"))
+    places = list(tool_places(body.get("tools"), "tools"))
     updates: list[Mapping[str, Any]] = []
     given = body.get("input")
     if isinstance(given, str):
         turns.append(Turn(Role.USER, (Text(given),)))
+        spots.append(("input", ["input"]))
         given = []
     for n, entry in enumerate(read.must_list(given or [], "input")):
         item = read.must_table(entry, f"input[{n}]")
         if item.get("type") == "additional_tools":
             tools += tools_of(item.get("tools"), f"input[{n}].tools")
+            places += tool_places(item.get("tools"), f"input[{n}].tools")
         elif item.get("type") == "configuration_update":
             updates.append(item)
         else:
-            _add(turns, _item(item, f"input[{n}]"))
+            turn = _item(item, f"input[{n}]")
+            inside = isinstance(item.get("content"), list) and "role" in item
+            spot = [f"input[{n}].content[{m}]" if inside else f"input[{n}]" for m in range(len(turn.content))]
+            if _add(turns, turn):
+                spots.append((f"input[{n}]", spot))
+            else:
+                spots[-1][1].extend(spot)
     request.turns, request.tools = tuple(turns), tuple(tools)
+    request.places = places_of(spots, places)
     _read_params(body, request)
     for update in updates:  # the last one holds
         _read_params({name: update[name] for name in ("reasoning", "text") if name in update}, request)
     if any(turn.extras for turn in turns):
         request.extras["input.phase"] = True
-    return request
+    return checked(request)
 
 
 def _read_params(body: Mapping[str, Any], request: Request) -> None:
@@ -107,24 +121,26 @@ def _read_params(body: Mapping[str, Any], request: Request) -> None:
             continue
         param = SAME.get(name)
         if param is not None:
-            request.params[param] = read.must_be(param, value, name)
+            request.params[param] = value
             if param.value != name:
                 request.names[param] = name
         elif name not in _READ or not _READ[name](value, request):
             request.extras[name] = value
 
 
-def _add(turns: list[Turn], turn: Turn) -> None:
-    """What the assistant thought, said and called in a row is one turn of its, as far as it is of one phase."""
+def _add(turns: list[Turn], turn: Turn) -> bool:
+    """What the assistant thought, said and called in a row is one turn of its, as far as it is of one phase. Whether a
+    turn has begun."""
     last = turns[-1] if turns else None
     if last is None or turn.role is not Role.ASSISTANT or last.role is not Role.ASSISTANT:
         turns.append(turn)
-        return
+        return True
     spoken = any(isinstance(block, Text | Refusal) for block in last.content)
     if turn.extras != last.extras and spoken and any(isinstance(b, Text | Refusal) for b in turn.content):
         turns.append(turn)
-    else:
-        turns[-1] = Turn(Role.ASSISTANT, last.content + turn.content, extras={**last.extras, **turn.extras})
+        return True
+    turns[-1] = Turn(Role.ASSISTANT, last.content + turn.content, extras={**last.extras, **turn.extras})
+    return False
 
 
 def _item(item: Mapping[str, Any], where: str) -> Turn:
@@ -281,6 +297,15 @@ def tools_of(value: object, where: str) -> Iterator[Tool | ServerTool]:
                 domains = read.table(options.pop("filters", None)).get("allowed_domains")
                 options |= {"allowed_domains": domains} if domains else {}
             yield ServerTool(known, Opaque(NAME, str(kind), tool), options)
+
+
+def tool_places(value: object, where: str) -> Iterator[str]:
+    """Where each of these stands."""
+    for n, tool in enumerate(value if isinstance(value, list) else ()):
+        if tool.get("type") == "namespace":
+            yield from tool_places(tool.get("tools"), f"{where}[{n}].tools")
+        else:
+            yield f"{where}[{n}]"
 
 
 def _tool(tool: Mapping[str, Any]) -> Tool:

@@ -85,6 +85,7 @@ def test_a_row_has_the_fields_it_needs_and_none_that_nobody_reads(row: dict[str,
         "any_model",
         "model_prefix",
         "reasoning_back",
+        "cache_marks",
         "call_id_length",
         "rejects",
     }
