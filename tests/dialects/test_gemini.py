@@ -485,7 +485,7 @@ def test_pictures_and_code_are_kept_whole() -> None:
         {"inlineData": {"mimeType": "image/png", "data": "AAAA"}, "thoughtSignature": "BBBB"},
     ]
     answer = heard(candidate(*parts, finishReason="STOP"))
-    assert [piece.kind for piece in answer.pieces] == [Kind.SERVER_CALL, Kind.FOREIGN, Kind.FOREIGN]
+    assert [piece.kind for piece in answer.pieces] == [Kind.SERVER_CALL, Kind.FOREIGN, Kind.IMAGE, Kind.REASONING]
     assert GEMINI.write_answer(answer, head())["candidates"][0]["content"]["parts"] == parts
 
 

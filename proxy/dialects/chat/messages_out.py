@@ -137,6 +137,8 @@ class Messages:
             said["refusal"] = said.get("refusal", "") + block.text
         elif isinstance(block, Foreign) and (block.raw.dialect, block.raw.kind) == (NAME, "audio"):
             said["audio"] = {"id": block.raw.data.get("id")}
+        elif isinstance(block, Image) and (part := _image_out(block)) is not None:
+            said.setdefault("images", []).append(part)
         elif isinstance(block, ServerCall | Foreign):
             content = isinstance(block, Foreign) and block.content
             self._losses.append(Loss(at, "the work of another provider's own tools", content=content))

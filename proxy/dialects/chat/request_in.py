@@ -147,9 +147,11 @@ def turn_of(message: object, where: str) -> Turn:
     if role not in _ROLES:
         raise BadRequest(f"`{where}.role` must be system, developer, user, assistant or tool", f"{where}.role")
     blocks = list(_parts(said.get("content"), f"{where}.content"))
+    pictures = list(_pictures(said.get("images"))) if role == "assistant" else []
     if role == "assistant":
-        blocks = [*_reasoning_of(said), *blocks, *_said_beside(said)]
-    extras = {name: value for name, value in said.items() if name not in _KNOWN and value not in (None, False)}
+        blocks = [*_reasoning_of(said), *blocks, *pictures, *_said_beside(said)]
+    known = {*_KNOWN, "images"} if pictures else _KNOWN
+    extras = {name: value for name, value in said.items() if name not in known and value not in (None, False)}
     return Turn(_ROLES[role], tuple(blocks), read.text(said.get("name")) or None, extras)
 
 
@@ -189,6 +191,14 @@ def _part(part: dict[str, Any], where: str) -> Iterator[Block]:
         yield Reasoning("".join(read.text(row.get("text")) for row in read.rows(part.get("thinking"))))
     else:
         yield Foreign(Opaque(NAME, str(kind), part), content=True)
+
+
+def _pictures(rows: object) -> Iterator[Image]:
+    """What the model drew, as OpenRouter hands it out; none where an entry is of another form."""
+    listed = [read.table(row) for row in rows] if isinstance(rows, list) else []
+    images = [read.table(row.get("image_url")) for row in listed]
+    if all(read.text(image.get("url")) for image in images):
+        yield from (Image(_source(image["url"]), read.text(image.get("detail")) or None) for image in images)
 
 
 AUDIO_TYPES: Final = {"wav": "audio/wav", "mp3": "audio/mpeg"}

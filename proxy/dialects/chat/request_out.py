@@ -12,6 +12,7 @@ from proxy.dialects.chat.messages_out import call_out as call_out
 from proxy.dialects.chat.request_in import SAME
 from proxy.dialects.chat.tools import tools_out
 from proxy.dialects.request import Choice, Format, Loss, Param, Request, Say, Think, Unsayable, say_params
+from proxy.dialects.shown import shown
 from proxy.dialects.toolbox import results_first
 
 NAME: Final = DialectName.CHAT
@@ -123,7 +124,8 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
     losses: list[Loss] = []
     home = request.home == NAME
     writer = Messages(target, home, losses)
-    messages = [m for n, turn in enumerate(request.turns) for m in writer.turn(turn, f"messages[{n}]")]
+    turns = enumerate(request.turns) if home else shown(request.turns)
+    messages = [m for n, turn in turns for m in writer.turn(turn, f"messages[{n}]")]
     body["messages"] = messages if home else results_first(messages)
     tools = list(tools_out(request.tools, losses, body, home=home))
     if tools:

@@ -16,7 +16,7 @@ NAME: Final = DialectName.GEMINI
 # Two strings that stand for a signature where there is none (Gemini API, "Thought signatures").
 STAND_IN: Final = "skip_thought_signature_validator"
 _STAND_INS: Final = frozenset({STAND_IN, "context_engineering_is_the_way_to_go"})
-_PLAIN: Final = str.maketrans("-_", "+/")  # Google takes both alphabets of base64, and its SDK sends the other
+PLAIN: Final = str.maketrans("-_", "+/")  # Google takes both alphabets of base64, and its SDK sends the other
 RESOLUTIONS: Final = {
     "low": "MEDIA_RESOLUTION_LOW",
     "auto": "MEDIA_RESOLUTION_MEDIUM",
@@ -79,7 +79,7 @@ def media_of(part: Mapping[str, Any]) -> Block | None:
     if isinstance(inline, dict):
         given = camel(inline)
         kind = read.text(given.get("mimeType"))
-        data = read.text(given.get("data")).translate(_PLAIN)
+        data = read.text(given.get("data")).translate(PLAIN)
         source = Source(data=data, media_type=kind or None)
         name = read.text(given.get("displayName")) or None
     elif isinstance(file, dict):

@@ -66,6 +66,7 @@ SERVER_TOOLS: Final = {
     "web_search_preview_2025_03_11": "web_search",
     "code_interpreter": "code_execution",
 }
+PICTURE: Final = "image_generation_call"
 _STRUCTURE: Final = frozenset({"model", "input", "instructions", "tools", "stream", "stream_options"})
 _PLAIN: Final = {"truncation": ("disabled",), "background": (False,)}  # values that ask for nothing
 # What has been said and cannot be said without it, or is kept elsewhere: the question is another without them.
@@ -160,10 +161,19 @@ def _item(item: Mapping[str, Any], where: str) -> Turn:
             return Turn(Role.USER, (ToolResult(ident, content, custom=kind.startswith("custom")),))
         case "reasoning":
             return Turn(Role.ASSISTANT, (reasoning_of(item, None),))
+        case "image_generation_call" if read.text(item.get("result")):
+            return Turn(Role.ASSISTANT, (_picture(item),))
         case _:
             role = Role.USER if str(kind).endswith("_output") else Role.ASSISTANT
             raw = Opaque(NAME, str(kind), {"type": kind, **item})
             return Turn(role, (Foreign(raw, content=raw.kind in _CONTENT),))
+
+
+def _picture(item: Mapping[str, Any]) -> Image:
+    """A picture that was made; its data stand in the item itself."""
+    form = read.text(item.get("output_format"))
+    raw = Opaque(NAME, PICTURE, {name: value for name, value in item.items() if name != "result"})
+    return Image(Source(data=read.text(item["result"]), media_type=f"image/{form}" if form else None), raw=raw)
 
 
 def _call(item: Mapping[str, Any], kind: str) -> ToolCall:

@@ -38,6 +38,7 @@ from proxy.dialects.request import (
     say_params,
 )
 from proxy.dialects.responses.request_in import SAME, STATE
+from proxy.dialects.shown import shown
 from proxy.dialects.toolbox import flat_name
 
 NAME: Final = DialectName.RESPONSES
@@ -53,7 +54,7 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
     body: dict[str, Any] = {"model": target.model}
     if request.home != NAME:
         body["store"] = False  # which is on where it is not said
-    turns = list(enumerate(request.turns))
+    turns = list(enumerate(request.turns) if request.home == NAME else shown(request.turns))
     if turns and turns[0][1].role is Role.SYSTEM and all(isinstance(b, Text) for b in turns[0][1].content):
         body["instructions"] = _instructions(turns.pop(0)[1], losses)
     body["input"] = [item for n, turn in turns for item in _items(turn, target, request.home, f"messages[{n}]", losses)]
@@ -215,6 +216,8 @@ def _item_out(block: Block, target: Target, home: str, where: str, losses: list[
             return _result(block, home, where, losses)
         case Reasoning():
             return _reasoning(block, target, home, where, losses)
+        case Image(raw=raw, source=source) if raw is not None and raw.dialect == NAME:
+            return {**raw.data, "result": source.data}
         case ServerCall(raw=raw) | Foreign(raw=raw):
             if raw.dialect == NAME:
                 return dict(raw.data)
