@@ -231,7 +231,7 @@ def test_a_picture_that_is_handed_back_is_a_picture_of_the_assistants(here: Dial
 
 
 @pytest.mark.parametrize("here", ANSWERS)
-@pytest.mark.parametrize("there", ANSWERS)
+@pytest.mark.parametrize("there", [*ANSWERS, MESSAGES, DialectName.CONVERSE, DialectName.COHERE])
 def test_another_provider_gets_the_picture_that_is_handed_back(here: DialectName, there: DialectName) -> None:
     request = dialect(here).read_request(asked(here, ANSWERS[here]))
     body, losses = dialect(there).write_request(request, Target("o", "gemini-2.5-flash-image"))

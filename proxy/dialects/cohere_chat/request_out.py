@@ -37,6 +37,7 @@ from proxy.dialects.request import (
     Unsayable,
     say_params,
 )
+from proxy.dialects.shown import shown
 from proxy.dialects.toolbox import results_first
 
 
@@ -44,7 +45,7 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
     """See `Dialect`."""
     losses: list[Loss] = []
     body: dict[str, Any] = {"model": target.model}
-    messages = [m for n, turn in enumerate(request.turns) for m in _messages(turn, f"messages[{n}]", losses)]
+    messages = [m for n, turn in shown(request.turns) for m in _messages(turn, f"messages[{n}]", losses)]
     body["messages"] = results_first(messages)
     tools = [entry for n, tool in enumerate(request.tools) for entry in _tool(tool, f"tools[{n}]", losses)]
     if tools:

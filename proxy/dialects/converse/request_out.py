@@ -26,6 +26,7 @@ from proxy.dialects.blocks import (
 from proxy.dialects.converse.params import caches, called, maker, write_params
 from proxy.dialects.converse.parts import NAME, cited_for, media_for, thinking_for
 from proxy.dialects.request import Loss, Request, Role, ServerTool, Tool, Turn
+from proxy.dialects.shown import shown
 from proxy.dialects.toolbox import given_to
 
 _IDENT: Final = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
@@ -55,7 +56,7 @@ class _Writer:
         body: dict[str, Any] = {}
         system: list[dict[str, Any]] = []
         messages: list[dict[str, Any]] = []
-        for n, turn in enumerate(self._request.turns):
+        for n, turn in shown(self._request.turns):
             instructs = turn.role in (Role.SYSTEM, Role.DEVELOPER) and not messages
             self._place = "system" if instructs else turn.role.value
             entries = [e for m, b in enumerate(turn.content) for e in self._entries(b, f"messages[{n}].content[{m}]")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from proxy.dialects.messages.thinking import say_think, settle
 from proxy.dialects.messages.tools import marked, say_choice, say_parallel, say_search, tools_out
 from proxy.dialects.names import plain
 from proxy.dialects.request import Format, Loss, Param, Request, Role, Say, Turn, Unsayable, described, say_params
+from proxy.dialects.shown import shown
 from proxy.dialects.toolbox import given_to
 
 NAME: Final = DialectName.MESSAGES
@@ -39,7 +40,7 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
     """See `Dialect`."""
     losses: list[Loss] = []
     body: dict[str, Any] = {"model": target.model, "max_tokens": target.max_tokens}
-    system, turns = _split(request.turns)
+    system, turns = _split(enumerate(request.turns) if request.home == NAME else shown(request.turns))
     if system:
         body["system"] = _plain([entry for at, block in system for entry in _entry(block, target, at, losses)])
     body["messages"] = _messages(request, turns, target, losses)
@@ -76,11 +77,11 @@ def _parameters(request: Request, body: dict[str, Any]) -> list[Loss]:
     return [loss for loss in losses if loss.what not in request.extras]
 
 
-def _split(turns: tuple[Turn, ...]) -> tuple[list[tuple[str, Block]], list[tuple[int, Turn]]]:
+def _split(turns: Iterable[tuple[int, Turn]]) -> tuple[list[tuple[str, Block]], list[tuple[int, Turn]]]:
     """What the instructions in front say, and the rest. Later instructions are said by the user."""
     system: list[tuple[str, Block]] = []
     rest: list[tuple[int, Turn]] = []
-    for n, turn in enumerate(turns):
+    for n, turn in turns:
         instructs = turn.role in (Role.SYSTEM, Role.DEVELOPER)
         if instructs and not rest:
             system += [(f"messages[{n}].content[{m}]", block) for m, block in enumerate(turn.content)]
