@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check catalogue bench bench-translation soak fuzz clean
+.PHONY: run test check catalogue dialects bench bench-translation soak fuzz clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,12 @@ catalogue: $(VENV)/installed
 	$(BIN)/python -m config.catalogue --json > providers.json.new
 	mv providers.json.new config/catalogue/providers.json
 	$(BIN)/python -m config.catalogue > docs/providers.md
+
+# What survives between dialects, measured on recorded traffic.
+RECORDINGS ?= ../shared/recordings
+dialects: $(VENV)/installed-test
+	$(BIN)/python -m tests.support.matrix_page $(RECORDINGS) > dialects.md.new
+	mv dialects.md.new docs/dialects.md
 
 bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/startup.py

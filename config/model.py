@@ -81,6 +81,13 @@ class StreamUsage(StrEnum):
     NEVER = "never"  # the provider refuses or ignores the option
 
 
+class AnswerModel(StrEnum):
+    """Which name of the model stands in a relayed answer in Messages."""
+
+    PROVIDER = "provider"  # as it came
+    ASKED = "asked"  # what the client asked for, where the daemon asked by another name
+
+
 class Secret:
     """A credential that cannot be printed by accident: only `reveal` gives it, and only `upstream.sign` calls that."""
 
@@ -176,6 +183,7 @@ class Quirks(msgspec.Struct, frozen=True):
     model_prefix: str = ""  # ids in its model list carry this in front of what requests must say
     reasoning_back: str | None = None  # the field of Chat's messages in which it wants its thinking back, if any
     rejects: tuple[str, ...] = ()  # what it refuses of Chat's parameters; `name`: of a message
+    cache_marks: bool = False  # takes Anthropic's marks for the prompt cache in Chat's messages
     call_id_length: int = 0  # how many letters and digits an id of a tool call must have in Chat; 0: any
 
 
@@ -291,6 +299,7 @@ class Routing(msgspec.Struct, frozen=True):
     timeouts: Timeouts = msgspec.field(default_factory=Timeouts)
     max_attempts: int = 6
     ask_usage: bool = True
+    answer_model: AnswerModel = AnswerModel.PROVIDER
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from msgspec.structs import fields
 from config import catalogue
 from config.document import Node
 from config.errors import ConfigError, FileFault, InvalidField, shown
-from config.model import Limits, Logging, ModelTarget, ProviderSpec, Routing, Settings, Timeouts
+from config.model import AnswerModel, Limits, Logging, ModelTarget, ProviderSpec, Routing, Settings, Timeouts
 
 _TOP: Final = (
     "listen", "workers", "allow_remote", "allowed_hosts", "allowed_origins", "providers", "models", "routing", "limits",
@@ -201,7 +201,7 @@ def _routing(walk: _Walk, node: Node | None) -> Routing:
     plain = Routing()
     if node is None:
         return plain
-    entries = walk.mapping(node, "`routing`", ("timeouts", "max_attempts", "ask_usage"))
+    entries = walk.mapping(node, "`routing`", ("timeouts", "max_attempts", "ask_usage", "answer_model"))
     times = walk.mapping(entries["timeouts"], "`routing.timeouts`", _names(Timeouts)) if "timeouts" in entries else {}
     taken = {
         key: _seconds(walk, value, f"routing.timeouts.{key}", getattr(plain.timeouts, key))
@@ -211,7 +211,16 @@ def _routing(walk: _Walk, node: Node | None) -> Routing:
         timeouts=Timeouts(**taken),
         max_attempts=_whole(walk, entries.get("max_attempts"), "routing.max_attempts", 1, 100, plain.max_attempts),
         ask_usage=_flag(walk, entries.get("ask_usage"), "routing.ask_usage", plain.ask_usage),
+        answer_model=_answer_model(walk, entries.get("answer_model"), plain.answer_model),
     )
+
+
+def _answer_model(walk: _Walk, node: Node | None, default: AnswerModel) -> AnswerModel:
+    if node is None:
+        return default
+    names = [name.value for name in AnswerModel]
+    what = "one of " + ", ".join(names)
+    return AnswerModel(walk.take(node, "routing.answer_model", lambda v: v in names, what, default.value))
 
 
 def _names(kind: type[msgspec.Struct]) -> list[str]:

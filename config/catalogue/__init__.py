@@ -142,6 +142,7 @@ def _quirks(entries: Mapping[str, Any]) -> Quirks:
         model_prefix=entries.get("model_prefix", ""),
         reasoning_back=entries.get("reasoning_back"),
         rejects=tuple(entries.get("rejects", ())),
+        cache_marks=entries.get("cache_marks", False),
         call_id_length=entries.get("call_id_length", 0),
     )
 

@@ -19,6 +19,7 @@ class Aspect(StrEnum):
 
     THINKING = "thinking"
     CITATIONS = "citations"
+    DOCUMENT_CITATIONS = "citations of documents"  # and of whatever else has no address
     LOGPROBS = "logprobs"
     CHOICES = "choices"  # beyond the first
     SEARCHES = "searches"  # by the provider's own tool: what was looked for
@@ -37,6 +38,7 @@ _KINDS: Final = {
     Kind.REASONING: Aspect.THINKING,
     Kind.SUMMARY: Aspect.THINKING,
     Kind.AUDIO: Aspect.AUDIO,
+    Kind.IMAGE: Aspect.IMAGES,
     Kind.FOREIGN: Aspect.BUILT_IN_TOOLS,
 }
 _COUNTS: Final = (
@@ -59,7 +61,7 @@ def aspects_of(event: Event) -> Iterator[Aspect]:
             elif event.kind in _KINDS:
                 yield _KINDS[event.kind]
         case BlockCite():
-            yield Aspect.CITATIONS
+            yield Aspect.CITATIONS if event.cite.url else Aspect.DOCUMENT_CITATIONS
         case BlockLogprobs():
             yield Aspect.LOGPROBS
         case Counted():

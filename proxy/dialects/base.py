@@ -30,7 +30,7 @@ class DialectName(StrEnum):
 class Target(msgspec.Struct, frozen=True):
     """Whom a request is written for: the connection (`origin`), its name of the model, and what is special about it.
 
-    `max_tokens` is what the model can give where the dialect demands a limit and the client named none.
+    `max_tokens` is the limit where the dialect demands one, the client named none and the model's own is not known.
     """
 
     origin: str
@@ -39,6 +39,7 @@ class Target(msgspec.Struct, frozen=True):
     without_ids: bool = False  # calls and their results are told apart by name and order alone
     reasoning_field: str | None = None  # under which a provider of Chat wants its reasoning back; `thinking`: as parts
     rejects: tuple[str, ...] = ()  # what a provider of Chat refuses of its parameters; `name`: of a message
+    cache_marks: bool = False  # a provider of Chat takes Anthropic's marks for the prompt cache
     call_id_length: int = 0  # how long ids of calls have to be, in letters and digits; 0: any
 
 

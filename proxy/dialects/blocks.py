@@ -98,11 +98,12 @@ class Refusal(msgspec.Struct, frozen=True, tag=True):
 
 
 class Image(msgspec.Struct, frozen=True, tag=True):
-    """A picture. `detail` as OpenAI has it: low, high, auto, original."""
+    """A picture. `detail` as OpenAI has it: low, high, auto, original; `raw` is what its maker wrote beside it."""
 
     source: Source
     detail: str | None = None
     cache: Cache | None = None
+    raw: Opaque | None = None
 
 
 class Document(msgspec.Struct, frozen=True, tag=True):

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.dialects.blocks import Cite, Count, Finish, Opaque
+from proxy.dialects.blocks import Cite, Count, Finish, Opaque, Source
 
 
 class Kind(StrEnum):
@@ -26,6 +26,7 @@ class Kind(StrEnum):
     CUSTOM_CALL = "custom_call"
     SERVER_CALL = "server_call"
     AUDIO = "audio"  # its deltas are base64 text
+    IMAGE = "image"  # its deltas too
     FOREIGN = "foreign"
 
 
@@ -38,7 +39,8 @@ class Started(msgspec.Struct, frozen=True, tag=True):
 
 
 class BlockStart(msgspec.Struct, frozen=True, tag=True):
-    """A block has begun. `index` counts all blocks of the answer; `choice` is of several answers to one question."""
+    """A block has begun. `index` counts all blocks of the answer; `choice` is of several answers to one question;
+    `media` is the type of a sound or a picture, where its maker says it. `raw` is what its maker wrote beside it."""
 
     index: int
     kind: Kind
@@ -46,6 +48,7 @@ class BlockStart(msgspec.Struct, frozen=True, tag=True):
     name: str = ""
     choice: int = 0
     raw: Opaque | None = None
+    media: str = ""
 
 
 class BlockDelta(msgspec.Struct, frozen=True, tag=True):
@@ -100,6 +103,11 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
     details: Opaque | None = None
 
 
+def tells(finish: Finished) -> bool:
+    """Whether there are words for people about why the answer was refused or held back."""
+    return bool(finish.note) and finish.reason in (Finish.REFUSAL, Finish.CONTENT_FILTER)
+
+
 class Done(msgspec.Struct, frozen=True, tag=True):
     """The answer is whole."""
 
@@ -137,6 +145,14 @@ class Piece(msgspec.Struct):
     logprobs: list[Any] = msgspec.field(default_factory=list)
     seal: Opaque | None = None
     raw: Opaque | None = None
+    media: str = ""
+
+    @property
+    def media_type(self) -> str:
+        """Of a sound or a picture; where its maker does not say it, a picture's is what the data begin with."""
+        if self.kind is Kind.AUDIO:
+            return self.media or "audio/wav"
+        return Source(data=self.text, media_type=self.media or None).kind or "image/png"
 
 
 class Answer(msgspec.Struct):
@@ -173,7 +189,7 @@ def fold(events: Iterable[Event]) -> Answer:
             case BlockDelta(index=index, text=text):
                 texts[index].append(text)
             case BlockStart():
-                piece = Piece(event.kind, event.id, event.name, event.choice, raw=event.raw)
+                piece = Piece(event.kind, event.id, event.name, event.choice, raw=event.raw, media=event.media)
                 pieces[event.index], texts[event.index] = piece, []
                 answer.pieces.append(piece)
             case BlockCite() | BlockLogprobs() | BlockSeal():
@@ -213,7 +229,7 @@ def unfold(answer: Answer) -> Iterator[Event]:
     """The same answer as a sequence."""
     yield Started(answer.id, answer.model, answer.created)
     for index, piece in enumerate(answer.pieces):
-        yield BlockStart(index, piece.kind, piece.id, piece.name, piece.choice, piece.raw)
+        yield BlockStart(index, piece.kind, piece.id, piece.name, piece.choice, piece.raw, piece.media)
         if piece.text:
             yield BlockDelta(index, piece.text)
         for cite in piece.cites:
@@ -294,13 +310,21 @@ class Ledger:
         self._count = 0
 
     def start(
-        self, key: object, kind: Kind, *, ident: str = "", name: str = "", choice: int = 0, raw: Opaque | None = None
+        self,
+        key: object,
+        kind: Kind,
+        *,
+        ident: str = "",
+        name: str = "",
+        choice: int = 0,
+        raw: Opaque | None = None,
+        media: str = "",
     ) -> BlockStart:
         """A new block under this key."""
         index = self._count
         self._count += 1
         self._open[key] = (index, choice)
-        return BlockStart(index, kind, ident, name, choice, raw)
+        return BlockStart(index, kind, ident, name, choice, raw, media)
 
     def index(self, key: object) -> int | None:
         """The open block under this key, if there is one."""

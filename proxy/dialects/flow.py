@@ -29,10 +29,12 @@ class Flow:
         self._texts[choice].append(text)
         return [*out, BlockDelta(index, text)]
 
-    def begin(self, choice: int, kind: Kind, ident: str = "", name: str = "", raw: Opaque | None = None) -> list[Event]:
+    def begin(
+        self, choice: int, kind: Kind, ident: str = "", name: str = "", raw: Opaque | None = None, media: str = ""
+    ) -> list[Event]:
         """A new block, behind the end of the one before."""
         out = self.close(choice)
-        start = self._ledger.start(choice, kind, ident=ident, name=name, choice=choice, raw=raw)
+        start = self._ledger.start(choice, kind, ident=ident, name=name, choice=choice, raw=raw, media=media)
         self._open[choice] = (start.index, kind)
         self._texts[choice] = []
         return [*out, start]
@@ -57,10 +59,17 @@ class Flow:
         return None if found is None else found[0]
 
     def whole(
-        self, choice: int, kind: Kind, text: str, ident: str = "", name: str = "", raw: Opaque | None = None
+        self,
+        choice: int,
+        kind: Kind,
+        text: str,
+        ident: str = "",
+        name: str = "",
+        raw: Opaque | None = None,
+        media: str = "",
     ) -> list[Event]:
         """A block that comes in one piece."""
-        out = self.begin(choice, kind, ident, name, raw)
+        out = self.begin(choice, kind, ident, name, raw, media)
         if text:
             out.append(BlockDelta(self._open[choice][0], text))
         return [*out, *self.close(choice)]

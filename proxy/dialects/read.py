@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-from proxy.dialects.request import BadRequest, Param
+from proxy.dialects.request import BadRequest
 
 
 def text(value: object) -> str:
@@ -47,27 +47,6 @@ def must_text(value: object, param: str) -> str:
     if not isinstance(value, str):
         raise BadRequest(f"`{param}` must be a string", param)
     return value
-
-
-_NUMBERS: Final = frozenset(
-    {Param.MAX_TOKENS, Param.TEMPERATURE, Param.TOP_P, Param.TOP_K, Param.MIN_P, Param.SEED, Param.N}
-    | {Param.PRESENCE_PENALTY, Param.FREQUENCY_PENALTY, Param.TOP_LOGPROBS}
-)
-_SWITCHES: Final = frozenset({Param.LOGPROBS, Param.PARALLEL_TOOLS, Param.STORE})
-_TEXTS: Final = frozenset(
-    {Param.USER, Param.SERVICE_TIER, Param.CACHE_KEY, Param.CACHE_RETENTION, Param.SAFETY_ID, Param.VERBOSITY}
-)
-
-
-def must_be(param: Param, value: Any, name: str) -> Any:
-    """The value of a parameter, of the kind that every writer takes it for. Raises BadRequest."""
-    if param in _NUMBERS and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise BadRequest(f"`{name}` must be a number", name)
-    if param in _SWITCHES and not isinstance(value, bool):
-        raise BadRequest(f"`{name}` must be true or false", name)
-    if param is Param.STOP:
-        return [must_text(word, name) for word in must_list(value, name)]
-    return must_text(value, name) if param in _TEXTS else value
 
 
 def data_url(url: str) -> tuple[str, str] | None:

@@ -6,9 +6,11 @@ stand in one mapping, and whatever a writer has no word for becomes a `Loss` by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Final
+from math import isfinite
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -82,6 +84,13 @@ class Format(msgspec.Struct, frozen=True):
     strict: bool | None = None
 
 
+def described(wanted: Format) -> Any:
+    """The schema with what is said of it, for dialects that have no other place for that."""
+    if not wanted.description or not isinstance(wanted.schema, dict):
+        return wanted.schema
+    return {"description": wanted.description, **wanted.schema}
+
+
 class Choice(msgspec.Struct, frozen=True):
     """`mode`: auto, none, required, or tool with the one in `names`; `names` with another mode: only among these."""
 
@@ -141,6 +150,7 @@ class Request(msgspec.Struct):
     params: dict[Param, Any] = msgspec.field(default_factory=dict)
     names: dict[Param, str] = msgspec.field(default_factory=dict)  # how the client spelt them, where not as here
     extras: dict[str, Any] = msgspec.field(default_factory=dict)
+    places: dict[str, str] = msgspec.field(default_factory=dict)  # see `as_asked`
     stream: bool = False
 
 
@@ -153,12 +163,80 @@ class BadRequest(Exception):
         self.param = param
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _is_whole(value: object) -> bool:
+    return _is_number(value) and value == int(cast(float, value))
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _is(kind: type) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, kind)
+
+
+_WHOLE: Final = ("a whole number", _is_whole)
+_NUMBER: Final = ("a number", _is_number)
+_TEXT: Final = ("a string", _is(str))
+_TEXTS: Final = ("a list of strings", _are_texts)
+_SWITCH: Final = ("true or false", _is(bool))
+_TABLE: Final = ("an object", _is(dict))
+_SHAPES: Final[Mapping[Param, tuple[str, Callable[[object], bool]]]] = {
+    **dict.fromkeys((Param.MAX_TOKENS, Param.TOP_K, Param.SEED, Param.N, Param.TOP_LOGPROBS), _WHOLE),
+    **dict.fromkeys((Param.TEMPERATURE, Param.TOP_P, Param.MIN_P), _NUMBER),
+    **dict.fromkeys((Param.PRESENCE_PENALTY, Param.FREQUENCY_PENALTY), _NUMBER),
+    **dict.fromkeys((Param.USER, Param.SERVICE_TIER, Param.CACHE_KEY, Param.CACHE_RETENTION), _TEXT),
+    **dict.fromkeys((Param.SAFETY_ID, Param.VERBOSITY), _TEXT),
+    **dict.fromkeys((Param.STOP, Param.MODALITIES), _TEXTS),
+    **dict.fromkeys((Param.LOGPROBS, Param.PARALLEL_TOOLS, Param.STORE), _SWITCH),
+    **dict.fromkeys((Param.LOGIT_BIAS, Param.METADATA, Param.AUDIO, Param.PREDICTION), _TABLE),
+}
+
+
+def checked(request: Request) -> Request:
+    """The request itself, whose parameters are what every writer takes them for. Raises BadRequest."""
+    for param, value in request.params.items():
+        what, fits = _SHAPES.get(param, ("", None))
+        if fits is not None and not fits(value):
+            name = request.names.get(param, param.value)
+            raise BadRequest(f"`{name}` must be {what}", name)
+    return request
+
+
 class Loss(msgspec.Struct, frozen=True):
     """Something the target cannot be told: `what`, as the client named it. `content`: the question itself suffers."""
 
     what: str
     why: str
     content: bool = False
+
+
+_PLACE: Final = re.compile(r"(messages\[\d+\])(\.content\[\d+\])?|tools\[\d+\]")
+
+
+def places_of(turns: Iterable[tuple[str, Sequence[str]]], tools: Iterable[str]) -> dict[str, str]:
+    """The `places` of a request, of each turn and its blocks, and of each tool, as the client knows them."""
+    found = {f"tools[{n}]": place for n, place in enumerate(tools)}
+    for n, (turn, blocks) in enumerate(turns):
+        found[f"messages[{n}]"] = turn
+        found |= {f"messages[{n}].content[{m}]": place for m, place in enumerate(blocks)}
+    return {ours: theirs for ours, theirs in found.items() if ours != theirs}
+
+
+def as_asked(what: str, request: Request) -> str:
+    """The name of a place as the client knows it. Writers count turns, blocks and tools of the hub; where the client's
+    dialect counts otherwise, its reader says so in `places`: of a block, else of its turn."""
+    found = _PLACE.match(what)
+    if found is None or not request.places:
+        return what
+    for key in (found[0], found[1]):
+        if key in request.places:
+            return request.places[key] + what[len(key) :]
+    return what
 
 
 class Unsayable(Exception):

@@ -171,6 +171,12 @@ def replace_value(body: bytes, key: str, value: object) -> bytes:
     return body[:start] + encode(value) + body[end:]
 
 
+def replace_within(body: bytes, outer: str, key: str, value: object) -> bytes:
+    """The body with one value replaced in the object that stands under a top-level key. Raises NotFound."""
+    start, end = _value_span(body, outer)
+    return body[:start] + replace_value(body[start:end], key, value) + body[end:]
+
+
 def append_field(body: bytes, key: str, value: object) -> bytes:
     """The body with one more field before its closing brace. The key must not be there yet."""
     end = body.rstrip(_SPACE)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from proxy.dialects.blocks import ToolCall
 from proxy.dialects.events import Answer, BlockDelta, BlockEnd, BlockStart, Event, Kind, fold, unfold
 from proxy.dialects.json import decode_object
 from proxy.dialects.request import ServerTool, Tool
@@ -58,8 +59,29 @@ class Restored:
         return fold(told for event in unfold(answer) for told in self.event(event))
 
 
+def given_to(call: ToolCall) -> dict[str, Any] | None:
+    """The arguments of a call as an object, that of a free-form one with its one string; None where they are none."""
+    if call.custom:
+        return {"input": call.arguments}
+    return decode_object(call.arguments.encode("utf-8", "surrogatepass") or b"{}")
+
+
 def free_text(arguments: str) -> str:
     """The input of a free-form tool, out of the arguments of the function that stands for it."""
     given: dict[str, Any] | None = decode_object(arguments.encode("utf-8", "surrogatepass"))
     said = None if given is None else given.get("input")
     return said if isinstance(said, str) else "" if given == {} else arguments
+
+
+def results_first(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Behind an answer with calls all of their results have to stand, before anything else that the user says."""
+    out: list[dict[str, Any]] = []
+    run: list[dict[str, Any]] = []
+    for message in messages:
+        if message["role"] in ("tool", "user"):
+            run.append(message)
+            continue
+        out += sorted(run, key=lambda said: said["role"] != "tool")
+        run = []
+        out.append(message)
+    return [*out, *sorted(run, key=lambda said: said["role"] != "tool")]

@@ -18,6 +18,7 @@ from proxy.engine.call import Call, Reply
 from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
 from proxy.engine.heard import Translated
 from proxy.engine.relay import MAX_ERROR_BYTES, Incoming, Outcome, Refusal, Relay, read_body
+from proxy.engine.renamed import under_asked_name
 from proxy.engine.repeat import is_stateless
 from proxy.engine.translate import Written, origin_of, to_client, to_upstream
 from proxy.fault import Fault, FaultKind, Phase
@@ -81,7 +82,7 @@ class Attempter(msgspec.Struct, frozen=True):
             left = max(0.001, seconds - (self.now() - started))
             if not 200 <= response.status < 300:
                 return await self._refused(call, connection, response, hearer, min(left, _ERROR_SECONDS), written)
-            answer, headers, late = self._incoming(call, connection, response, written)
+            answer, headers, late = self._incoming(call, candidate, response, written, routing)
             translated = answer if isinstance(answer, Translated) else None
             classify = partial(_classify, connection, self.wall)
             relay = Relay(
@@ -122,14 +123,13 @@ class Attempter(msgspec.Struct, frozen=True):
         return await self._sent(call, candidate, written, routing, again=False)
 
     def _incoming(
-        self, call: Call, connection: Connection, response: UpstreamResponse, written: Written | None
+        self, call: Call, candidate: Candidate, response: UpstreamResponse, written: Written | None, routing: Routing
     ) -> tuple[Incoming, list[tuple[str, str]], Callable[[], list[tuple[str, str]]]]:
         """The answer as the relay reads it, its headers for the client, and those known when they go out."""
-        headers = passing.to_client(response.headers)
-        if written is None:
-            return response, headers, list
-        if not written.translated:
-            return response, headers, partial(told.named, written.dropped)
+        headers, connection = passing.to_client(response.headers), candidate.connection
+        if written is None or not written.translated:
+            own = under_asked_name(response, call, candidate.model, routing)
+            return own, headers, list if written is None else partial(told.named, written.dropped)
         judge = partial(_judged, connection, self.wall)
         answer = Translated(response, call, written, origin_of(connection), self.now, judge)
         return (

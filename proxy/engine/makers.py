@@ -13,7 +13,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from proxy.dialects import sealed
-from proxy.dialects.blocks import Block, Opaque, Reasoning, ToolCall
+from proxy.dialects.blocks import Block, Foreign, Opaque, Reasoning, ToolCall
 from proxy.dialects.request import Request
 from proxy.engine.call import Call
 from proxy.fault import Fault, FaultKind
@@ -59,22 +59,24 @@ def is_refused(call: Call, fault: Fault) -> bool:
     return said is not None and bool(sealed.digests(call.operation, call.body))
 
 
-def placed(request: Request, known: Mapping[bytes, str], *, bare: bool) -> Request:
-    """The question with the maker of what it holds sealed; `bare`: what carries no mark goes nowhere."""
+def placed(request: Request, known: Mapping[bytes, str], here: str, *, bare: bool) -> Request:
+    """The question for connection `here` with the maker of what it holds sealed; `bare`: what carries no mark goes
+    nowhere. A compaction is what has been said so far: one of another's is none of any dialect, so it is refused."""
     if not known and not bare:
         return request
 
-    def maker(seal: Opaque | None) -> Opaque | None:
-        if seal is None or seal.origin is not None:
-            return seal
+    def maker(seal: Opaque, *, bare: bool) -> str | None:
         text = seal.data.get("encrypted_content") if isinstance(seal.data, dict) else seal.data
-        if not isinstance(text, str) or not text:
-            return seal
-        origin = ELSEWHERE if bare else known.get(sealed.digest_of(text))
-        return seal if origin is None else replace(seal, origin=origin)
+        if seal.origin is not None or not isinstance(text, str) or not text:
+            return seal.origin
+        return ELSEWHERE if bare else known.get(sealed.digest_of(text))
 
     def of(block: Block) -> Block:
-        return replace(block, seal=maker(block.seal)) if isinstance(block, Reasoning | ToolCall) else block
+        if isinstance(block, Reasoning | ToolCall) and block.seal is not None:
+            return replace(block, seal=replace(block.seal, origin=maker(block.seal, bare=bare)))
+        if isinstance(block, Foreign) and maker(block.raw, bare=False) not in (None, here):
+            return replace(block, raw=replace(block.raw, dialect=ELSEWHERE))
+        return block
 
     turns = tuple(replace(turn, content=tuple(of(block) for block in turn.content)) for turn in request.turns)
     return replace(request, turns=turns)

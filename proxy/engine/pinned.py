@@ -23,6 +23,7 @@ KEEPING: Final = frozenset({Operation.RESPONSES, Operation.FILES, Operation.BATC
 _MEMORY: Final = 20_000
 _NAMES: Final = ("previous_response_id", "conversation", "cachedContent")
 _IDS: Final = re.compile(rb'"((?:resp|conv|file|batch|msgbatch|cntr|container|vs)[-_][\w-]{4,200})"')
+_FILES: Final = b"generativelanguage.googleapis.com/"  # Google's are named by their address
 _MAX_ID: Final = 256
 _SEND: Final = "send what came before as `input` instead (an answer translated from another dialect is never stored)"
 
@@ -74,7 +75,11 @@ def searching(call: Call) -> bool:
     """Whether the request is about something that one connection alone has: what that is may have to be found out."""
     if call.operation in KEEPING and call.tail:
         return True
-    return call.body is not None and any(name in call.fields and splice.field(call.body, name) for name in _NAMES)
+    if call.body is None:
+        return False
+    if call.operation is Operation.GEMINI and _FILES in call.body:
+        return True
+    return any(name in call.fields and splice.field(call.body, name) for name in _NAMES)
 
 
 def is_absent(fault: Fault) -> bool:

@@ -13,7 +13,7 @@ from config.model import Connection, Operation
 from proxy.dialects import counting, embeddings, seals
 from proxy.dialects.base import DialectName, ReplyHead, Target, dialect
 from proxy.dialects.json import decode_object, encode
-from proxy.dialects.request import BadRequest, Loss, Request
+from proxy.dialects.request import BadRequest, Loss, Request, as_asked
 from proxy.engine.call import Call
 from proxy.engine.makers import placed
 from proxy.routing import Candidate
@@ -95,12 +95,12 @@ class Translation:
             return self._embedding(candidate, via, model)
         if call.operation in counting.COUNTS:
             return self._counting(candidate, via, model)
-        asked = placed(self._read(), self._makers, bare=bare)
+        asked = placed(self._read(), self._makers, origin, bare=bare)
         body, losses = dialect(SPOKEN[via]).write_request(asked, _target(connection, model))
         if via is Operation.CHAT and connection.spec.quirks.stream_usage != "asked":
             body.pop("stream_options", None)
         head = ReplyHead(call.id, self._created, self._read(), model) if via is not call.operation else None
-        return Written(via, _ready(connection, via, body), _dropped(connection, losses), head)
+        return Written(via, _ready(connection, via, body), _dropped(connection, losses, asked), head)
 
     def _embedding(self, candidate: Candidate, via: Operation, model: str) -> Written:
         mine, theirs = EMBEDDED[self._call.operation], EMBEDDED[via]
@@ -144,6 +144,7 @@ def _target(connection: Connection, model: str) -> Target:
         model,
         reasoning_field=quirks.reasoning_back,
         rejects=quirks.rejects,
+        cache_marks=quirks.cache_marks,
         call_id_length=quirks.call_id_length,
     )
 
@@ -157,8 +158,10 @@ def _ready(connection: Connection, via: Operation, body: dict[str, Any]) -> byte
     return encode({**named, **route.adds})
 
 
-def _dropped(connection: Connection, losses: list[Loss]) -> tuple[str, ...]:
-    """What could not be said. Raises Unsaid where that must not be."""
+def _dropped(connection: Connection, losses: list[Loss], asked: Request | None = None) -> tuple[str, ...]:
+    """What could not be said, as the client named it. Raises Unsaid where that must not be."""
+    if asked is not None:
+        losses = [msgspec.structs.replace(loss, what=as_asked(loss.what, asked)) for loss in losses]
     strict = connection.spec.on_unsupported == "error"
     worst = next((loss for loss in losses if loss.content or strict), None)
     if worst is not None:

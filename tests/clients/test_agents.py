@@ -103,6 +103,8 @@ def responses_reply(body: bytes, _asked: str) -> Reply:
         item = json.loads(data)["item"]
         if item["type"] == "message":
             reply.text += "".join(part["text"] for part in item["content"])
+        elif item["type"] == "custom_tool_call":
+            reply.calls.append((item["call_id"], f"{item['namespace']}.{item['name']}", item["input"]))
         elif item["type"] == "function_call":
             reply.calls.append((item["call_id"], item["name"], json.loads(item["arguments"])))
         elif item["type"] == "reasoning":
@@ -195,13 +197,15 @@ def words_of(agent: Agent) -> list[str]:
     return found
 
 
-async def round_trip(redeo: Any, provider: Any, agent: Agent, speech: Speech) -> tuple[Reply, list[Heard], list[Any]]:
+async def round_trip(
+    redeo: Any, provider: Any, agent: Agent, speech: Speech, **settings: Any
+) -> tuple[Reply, list[Heard], list[Any]]:
     """The model asks for the agent's shell tool, gets what it said, and speaks: its call, what the provider heard,
     and the agent's answers."""
     recorded = agent.recorded
     key = "cmd" if agent is CODEX else "command"
     call = call_of(speech, recorded["tool"], json.dumps({key: COMMAND}))
-    server, (up,) = await behind(redeo, provider, (speech, good(speech, "It said ", MARKER)))
+    server, (up,) = await behind(redeo, provider, (speech, good(speech, "It said ", MARKER)), **settings)
     up.scripts.insert(0, spoken(speech, call))
     first = await agent.ask(server, recorded["first"])
     reply = agent.reads(first.body, agent.model)
@@ -250,9 +254,43 @@ async def test_sealed_thinking_comes_back(redeo: Any, provider: Any, agent: Agen
     assert [SEALED[speech.name](thought) for thought in second.thoughts] == [(THOUGHT, SIGNED)]
 
 
+@pytest.mark.parametrize(("name", "thoughts"), [("provider", []), ("asked", [(THOUGHT, SIGNED)])])
+async def test_claude_code_keeps_thinking_of_the_model_it_asked(
+    redeo: Any, provider: Any, name: str, thoughts: list[Any]
+) -> None:
+    _, (_, second), _ = await round_trip(redeo, provider, CLAUDE, ANTHROPIC, routing={"answer_model": name})
+    assert [SEALED["messages"](thought) for thought in second.thoughts] == thoughts
+
+
 @pytest.mark.parametrize("agent", [CLAUDE, CODEX, GEMINI_CLI], ids=lambda a: a.name)
 async def test_signed_calls_come_back(redeo: Any, provider: Any, agent: Agent) -> None:
     _, (_, second), _ = await round_trip(redeo, provider, agent, GEMINI)
     assert [(part.get("functionCall", {}).get("name"), part["thoughtSignature"]) for part in second.thoughts] == [
         (agent.recorded["tool"], SIGNED)
     ]
+
+
+@pytest.mark.parametrize("speech", [up for up in PROVIDERS if up is not RESPONSES], ids=lambda s: s.name)
+async def test_codex_gets_its_tools_also_where_an_item_holds_them(redeo: Any, provider: Any, speech: Speech) -> None:
+    """With a model that it knows, it sends its tools in namespaces, in an item; the first takes free text."""
+    agent = Agent("codex-known-model", RESPONSES, responses_reply, "input")
+    asked = agent.recorded["first"]
+    script = 'const r = await tools.exec_command({cmd: "ls"}); text(r);'
+    server, (up,) = await behind(redeo, provider, (speech, good(speech, "It said ", MARKER)))
+    up.scripts.insert(0, spoken(speech, call_of(speech, "functions__exec", json.dumps({"input": script}))))
+    reply = responses_reply((await agent.ask(server, asked)).body, "auto")
+    ident, name, given = reply.calls[0]
+    assert (name, given) == ("functions.exec", script)
+    second = await agent.ask(server, agent.answered(asked, reply, ident))
+    assert responses_reply(second.body, "auto").text == f"It said {MARKER}"
+    for heard in (heard_by(speech, request.json) for request in up.requests):
+        assert list(heard.tools) == [
+            "functions__exec",
+            "functions__wait",
+            "clock__sleep",
+            "collaboration__followup_task",
+        ]
+        for words in ("You are Codex", "Run the command please"):
+            assert any(text.startswith(words) for text in heard.texts), words
+    assert [(name, given) for _, name, given in heard.calls] == [("functions__exec", {"input": script})]
+    assert [(ident, MARKER in text) for ident, text in heard.results] == [(heard.calls[0][0], True)]

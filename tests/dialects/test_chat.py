@@ -14,6 +14,7 @@ from proxy.dialects import seals
 from proxy.dialects.base import Dialect, DialectName, ReplyHead, Target, dialect
 from proxy.dialects.blocks import (
     Audio,
+    Cache,
     Count,
     Document,
     Finish,
@@ -58,7 +59,10 @@ PATCH = Tool(
 NAMED = {"type": "function", "function": {"name": "weather"}}
 TYPES = (params.CompletionCreateParamsNonStreaming, params.CompletionCreateParamsStreaming)
 # What providers that speak this dialect have beside OpenAI, and clients of it write: it goes to the same dialect only.
-EXTENSIONS = ("cache_control", "document_url", "parameters", "provider", "reasoning", "reasoning_format", "thinking")
+EXTENSIONS = (
+    *("cache_control", "document_url", "parameters", "provider", "reasoning", "reasoning_content"),
+    *("reasoning_format", "thinking"),
+)
 WORDS = ("'document_url'", "'openrouter:", "'on_demand'", "'default'")  # OpenRouter, Mistral and Groq
 
 
@@ -283,7 +287,7 @@ def test_a_turn_of_which_nothing_can_be_said_is_no_message() -> None:
     thought = Reasoning("hm", Opaque(MESSAGES, "thinking", "sig"))
     body, lost = sent(asked(MESSAGES, Turn(Role.USER, (Text("hi"),)), Turn(Role.ASSISTANT, (thought,))))
     assert [m["role"] for m in body["messages"]] == ["user"]
-    assert lost == ["messages[1].thinking"]
+    assert lost == ["messages[1].content[0] (thinking)"]
 
 
 def test_pictures_in_a_tools_result_follow_it() -> None:
@@ -449,7 +453,7 @@ def test_rows_of_reasoning_go_back_unaltered_through_another_dialect() -> None:
     assert not lost
     other, losses = SPOKEN.write_request(back, Target("elsewhere", "m"))
     assert "reasoning_details" not in other["messages"][0]
-    assert [loss.what for loss in losses] == ["messages[0].thinking"]
+    assert [loss.what for loss in losses] == ["messages[0].content[0] (thinking)", "messages[0].content[1] (thinking)"]
 
 
 def test_streamed_rows_of_reasoning_are_kept_with_all_of_their_text() -> None:
@@ -736,3 +740,12 @@ async def test_a_provider_gets_ids_and_thinking_as_it_wants_them(redeo: Any, pro
     assert assistant["content"] == [{"type": "thinking", "thinking": [{"type": "text", "text": "let me see"}]}]
     assert assistant["tool_calls"][0]["id"] == tool["tool_call_id"]
     assert len(tool["tool_call_id"]) == 9
+
+
+def test_marks_for_the_prompt_cache_reach_a_provider_that_takes_them() -> None:
+    turn = Turn(Role.USER, (Text("long", cache=Cache("1h")), Text("short")))
+    body, lost = sent(asked(MESSAGES, turn), cache_marks=True)
+    marked = {"type": "text", "text": "long", "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    assert body["messages"][0]["content"] == [marked, {"type": "text", "text": "short"}]
+    assert not lost
+    assert sent(asked(MESSAGES, turn))[1] == ["messages[0].content[0].cache_control"]

@@ -234,8 +234,10 @@ def test_pictures_stand_in_the_users_turns_alone() -> None:
     call = {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {}}]}
     result = {"type": "tool_result", "tool_use_id": "c", "content": [{"type": "image", "source": source}]}
     turns = [call, {"role": "user", "content": [result]}]
-    _, losses = asked(DialectName.MESSAGES, {"model": "m", "max_tokens": 9, "messages": turns})
-    assert [loss.content for loss in losses] == [True]
+    body, losses = asked(DialectName.MESSAGES, {"model": "m", "max_tokens": 9, "messages": turns})
+    assert [message["role"] for message in body["messages"]] == ["assistant", "tool", "user"]
+    assert body["messages"][2]["content"][0]["image_url"]["url"] == "data:image/png;base64,aGk="
+    assert not losses
     _, losses = chat({"role": "system", "content": [IMAGE]})
     assert [loss.content for loss in losses] == [True]
 

@@ -149,17 +149,14 @@ def test_documents_have_names_of_their_own_and_words_beside_them() -> None:
     assert [(loss.what, loss.content) for loss in losses] == [("messages.content (document)", True)]
 
 
-@pytest.mark.parametrize(
-    "turn",
-    [
-        {"role": "system", "content": [{"type": "image_url", "image_url": {"url": PIXEL}}]},
-        {"role": "assistant", "content": [{"type": "image_url", "image_url": {"url": PIXEL}}]},
-    ],
-)
-def test_pictures_stand_in_the_users_turns_alone(turn: Any) -> None:
-    body, losses = chat(turn, {"role": "user", "content": "hi"})
+def test_pictures_stand_in_the_users_turns_alone() -> None:
+    picture = [{"type": "image_url", "image_url": {"url": PIXEL}}]
+    body, losses = chat({"role": "system", "content": picture}, {"role": "user", "content": "hi"})
     assert any(loss.content for loss in losses)
     assert "image" not in json.dumps(body)
+    body, losses = chat({"role": "assistant", "content": picture}, {"role": "user", "content": "hi"})
+    assert not losses, "the user shows what the model drew"
+    assert [message["role"] for message in body["messages"]] == ["user"]
 
 
 def test_a_sound_cannot_be_what_a_tool_said() -> None:
@@ -351,6 +348,14 @@ def test_effort_in_the_words_of_each_maker(model: str, effort: str, said: Any, d
     body, losses = chat(reasoning_effort=effort, model=model)
     assert body.get("additionalModelRequestFields") == said
     assert lost(losses) == dropped
+
+
+@pytest.mark.parametrize(("budget", "sent"), [(16_000, 16_000), (32_000, 24_000)])
+def test_without_a_limit_bedrock_takes_what_the_model_can_say_and_thinking_fits_into_it(budget: int, sent: int) -> None:
+    body, losses = chat(reasoning={"max_tokens": budget}, model="us.anthropic.claude-opus-4-1-20250805-v1:0")
+    assert "inferenceConfig" not in body
+    assert body["additionalModelRequestFields"]["thinking"]["budget_tokens"] == sent
+    assert not losses
 
 
 def test_novas_highest_effort_goes_with_no_limit() -> None:

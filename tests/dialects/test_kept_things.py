@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.support.speech import ANTHROPIC, GEMINI, RESPONSES
+import pytest
+
+from tests.dialects.test_translation import behind, good
+from tests.support.speech import ANTHROPIC, CHAT, CONVERSE, GEMINI, RESPONSES, Speech
 from tests.support.upstream import answer, stream
 
 MISSING = answer({"error": {"type": "invalid_request_error", "message": "No such response", "code": None}}, 404)
@@ -175,3 +178,35 @@ async def test_a_file_is_read_and_deleted_where_it_lies(redeo: Any, provider: An
     assert (got.status, got.body, got.attempts) == (200, b"line\n", "beta=200")
     assert (await server.request("DELETE", "/v1/files/file-abc123")).attempts == "beta=200"
     assert not ups[0].requests
+
+
+FILE = "https://generativelanguage.googleapis.com/v1beta/files/abc-123"
+
+
+@pytest.mark.parametrize("kind", ["image/png", "application/pdf", "audio/mpeg", "text/plain"])
+@pytest.mark.parametrize("uri", [FILE, "gs://bucket/abc"])
+@pytest.mark.parametrize("speech", [CHAT, RESPONSES, ANTHROPIC, CONVERSE], ids=lambda speech: speech.name)
+async def test_a_file_at_google_is_asked_of_google_alone(
+    redeo: Any, provider: Any, speech: Speech, uri: str, kind: str
+) -> None:
+    server, ups = await behind(redeo, provider, (speech, good(speech)), (GEMINI, good(GEMINI)))
+    part = {"fileData": {"mimeType": kind, "fileUri": uri}}
+    body = {"contents": [{"role": "user", "parts": [{"text": "what is it?"}, part]}]}
+    path, asked = GEMINI.asked(**body)
+    got = await server.request("POST", path, json=asked)
+    assert (got.status, got.headers["x-redeo-provider"]) == (200, "beta")
+    assert ups[0].requests == []
+    assert ups[1].requests[0].json["contents"][0]["parts"][1] == part
+
+
+async def test_a_file_at_google_is_looked_for_with_each_key(redeo: Any, provider: Any) -> None:
+    words = "You do not have permission to access the File abc-123 or it may not exist."
+    absent = answer({"error": {"code": 403, "status": "PERMISSION_DENIED", "message": words}}, 403)
+    ups = [await provider(absent), await provider(GEMINI.good()), await provider(absent)]
+    server = await redeo({name: GEMINI.entry(up) for name, up in zip(("alpha", "beta", "gamma"), ups, strict=True)})
+    part = {"file_data": {"mime_type": "image/png", "file_uri": FILE}}
+    path, asked = GEMINI.asked(contents=[{"role": "user", "parts": [part]}])
+    got = await server.request("POST", path, json=asked)
+    assert (got.status, got.attempts) == (200, "alpha=403 beta=200")
+    path, asked = GEMINI.asked(contents=[{"role": "user", "parts": [part]}], model="gamma/m")
+    assert (await server.request("POST", path, json=asked)).status == 403

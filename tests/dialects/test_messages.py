@@ -126,6 +126,51 @@ def test_effort_is_said_as_the_model_takes_it(
     assert body["max_tokens"] == fields.get("max_tokens", body["max_tokens"]), "what the client allows is its limit"
 
 
+LIMITS = {
+    "claude-2.1": 4096, "claude-3-haiku-20240307": 4096, "claude-3-opus-latest": 4096,
+    "claude-3-5-haiku-20241022": 8192, "anthropic.claude-3-5-sonnet-20241022-v2:0": 8192,
+    "claude-3-7-sonnet-latest": 64_000, "claude-opus-4-20250514": 32_000, "claude-opus-4-1@20250805": 32_000,
+    "claude-sonnet-4-0": 64_000, "claude-haiku-4-5": 64_000, "anthropic/claude-sonnet-4.5": 64_000,
+    "claude-opus-4-5": 64_000, "claude-opus-4-6": 128_000, "claude-sonnet-4-6": 128_000, "claude-opus-4-8": 128_000,
+    "claude-haiku-5-5": 128_000, "claude-sonnet-5": 128_000, "claude-opus-5-5": 128_000, "claude-fable-5-1": 128_000,
+    "claude-haiku-7": 64_000, "kimi-k3": 8192,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "limit"), LIMITS.items())
+def test_where_the_client_sets_no_limit_the_model_says_all_it_can(model: str, limit: int) -> None:
+    assert written(chat(), model)[0]["max_tokens"] == limit
+    assert written(chat(max_tokens=77), model)[0]["max_tokens"] == 77
+
+
+@pytest.mark.parametrize(
+    ("model", "budget", "limit", "sent"),
+    [
+        ("claude-sonnet-4-5", 40_000, 64_000, 40_000),
+        ("claude-opus-4-1", 31_999, 32_000, 31_999),
+        ("claude-opus-4-1", 32_000, 32_000, 24_000),
+        ("kimi-k3", 32_000, 40_192, 32_000),
+    ],
+)
+def test_thinking_has_room_in_what_the_model_can_say(model: str, budget: int, limit: int, sent: int) -> None:
+    body, _ = written(chat(reasoning={"max_tokens": budget}), model)
+    assert (body["max_tokens"], body["thinking"]["budget_tokens"]) == (limit, sent)
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "limit"),
+    [
+        ("claude-sonnet-4-0", 50_000, 64_000),
+        ("claude-sonnet-4-0", 320_000, 40_000),
+        ("claude-sonnet-4-0", 500_000, 8192),
+        ("claude-sonnet-4-5", 500_000, 64_000),
+    ],
+)
+def test_a_long_question_leaves_old_models_less_to_say(model: str, words: int, limit: int) -> None:
+    body, _ = written(chat(messages=[{"role": "user", "content": "x" * words}]), model)
+    assert body["max_tokens"] == pytest.approx(limit, abs=100), "or it is refused: both have to fit into the window"
+
+
 def test_a_budget_becomes_an_effort_where_no_budget_is_taken() -> None:
     google = {
         "contents": "hi",
@@ -594,6 +639,21 @@ async def test_we_choose_the_version_that_keeps_sampling(redeo: Any, provider: A
 
 
 ODD = [None, 0, -1, 1.5, True, "", [], {}, [None], ["a", {}], {"type": "x"}, "\ud800", 10**30]
+
+
+async def test_clients_of_openai_get_anthropic_itself_not_its_layer_for_comparing(redeo: Any, provider: Any) -> None:
+    up = await provider(good(ANTHROPIC))
+    server = await redeo({"anthropic": {"base_url": up.base_url}})
+    schema = {"type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"]}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}
+    body = chat(model="claude-opus-4-6", reasoning_effort="low", user="me", seed=7, response_format=form)
+    answered = await server.request("POST", "/v1/chat/completions", json=body)
+    assert json.loads(answered.body)["choices"][0]["message"]["content"] == "hello"
+    asked = up.requests[0]
+    assert asked.target == "/v1/messages"
+    assert asked.json["output_config"]["format"]["schema"] == {**schema, "additionalProperties": False}
+    assert (asked.json["output_config"]["effort"], asked.json["metadata"]) == ("low", {"user_id": "me"})
+    assert answered.headers["x-redeo-dropped"] == "seed"
 
 
 @pytest.mark.parametrize("there", [DialectName.MESSAGES, DialectName.GEMINI])

@@ -243,7 +243,7 @@ ITEMS: list[dict[str, Any]] = [
     {"type": "mcp_approval_request", "id": "m2", "server_label": "s", "name": "f", "arguments": "{}"},
     {"type": "mcp_approval_response", "approval_request_id": "m2", "approve": True},
     {"type": "mcp_call", "id": "m3", "server_label": "s", "name": "f", "arguments": "{}"},
-    {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "AAAA"},
+    {"type": "image_generation_call", "id": "ig_1", "status": "failed", "result": None},
     {"type": "code_interpreter_call", "id": "ci_1", "status": "completed", "container_id": "c", "code": "1",
      "outputs": []},
     {"type": "local_shell_call_output", "id": "lso_1", "output": "x"},
@@ -408,11 +408,15 @@ def test_what_cannot_stand_in_a_message_is_a_loss_of_content(block: Any) -> None
     good(body)
 
 
-def test_a_picture_that_the_assistant_made_is_no_part_of_its_message() -> None:
+def test_a_picture_that_the_assistant_made_is_shown_by_the_user() -> None:
     turn = Turn(Role.ASSISTANT, (Image(Source(data="AAAA", media_type="image/png")), Text("see")))
     body, losses = SPOKEN.write_request(asked(MESSAGES, turn), Target("o", "m"))
-    assert [loss.content for loss in losses] == [True]
+    assert losses == []
     good(body)
+    assert [(item["role"], item["content"]) for item in body["input"]] == [
+        ("assistant", "see"),
+        ("user", [{"type": "input_image", "detail": "auto", "image_url": "data:image/png;base64,AAAA"}]),
+    ]
 
 
 def test_sealed_reasoning_goes_back_only_where_it_can_be_read() -> None:
@@ -422,7 +426,7 @@ def test_sealed_reasoning_goes_back_only_where_it_can_be_read() -> None:
     body, lost = sent(asked(CHAT, Turn(Role.ASSISTANT, (*blocks, Text("x")))))
     assert body["input"][0] == item
     assert len(body["input"]) == 2
-    assert lost == ["input[0].content[1] (thinking)"]
+    assert lost == ["messages[0].content[1] (thinking)"]
     assert sent(asked(CHAT, Turn(Role.ASSISTANT, blocks)), origin="p")[0]["input"] == []
     assert sent(read(item, bare))[0]["input"] == [item, bare]
 

@@ -41,12 +41,12 @@ REPLIES: dict[str, Any] = {
 }  # fmt: skip
 
 
-async def behind(redeo: Any, provider: Any, *speakers: tuple[Speech, Any]) -> tuple[Any, list[Any]]:
-    """A daemon in front of these, each speaking one dialect alone."""
+async def behind(redeo: Any, provider: Any, *speakers: tuple[Speech, Any], **settings: Any) -> tuple[Any, list[Any]]:
+    """A daemon with these settings in front of these, each speaking one dialect alone."""
     ups = [await provider(script) for _, script in speakers]
     names = ("alpha", "beta")[: len(ups)]
     entries = {name: speech.entry(up) for name, up, (speech, _) in zip(names, ups, speakers, strict=True)}
-    server = await redeo(entries)
+    server = await redeo(entries, **settings)
     snapshot = server.daemon.store.current
     for name, (speech, _) in zip(names, speakers, strict=True):
         if speech not in (

@@ -175,6 +175,33 @@ async def test_a_fallback_in_the_same_request_leaves_it_out(redeo: Any, provider
     assert "thinking" in got.headers["x-redeo-dropped"]
 
 
+async def test_a_conversation_that_one_connection_made_short_is_asked_of_no_other(redeo: Any, provider: Any) -> None:
+    """A compaction is what was said so far: without it the question is another."""
+    item = {"type": "compaction", "id": "cmp_1", "encrypted_content": SEAL}
+    first, *rest = RESPONSES.events("3")
+    made = named("response.output_item.done", output_index=0, item=item, sequence_number=1)
+    ups = [await provider(stream([first, made, *rest]), RESPONSES.good()), await provider(RESPONSES.good())]
+    server = await redeo({"alpha": RESPONSES.entry(ups[0]), "beta": RESPONSES.entry(ups[1])})
+    assert (await ask(server, RESPONSES, RESPONSES.body, "alpha/m", streamed=True)).status == 200
+    turns = {"model": "auto", "input": [item, {"role": "user", "content": "sure?"}], "store": False}
+    back = await ask(server, RESPONSES, turns, "alpha/m")
+    assert (back.status, ups[0].requests[1].json["input"][0]) == (200, item)
+    other = await ask(server, RESPONSES, turns, "beta/m")
+    assert (other.status, ups[1].requests) == (400, [])
+    assert other.json["error"]["code"] == "unsupported_parameter"
+    assert other.json["error"]["param"].startswith("input[0]")
+
+
+async def test_where_reasoning_is_refused_what_was_made_short_stays(redeo: Any, provider: Any) -> None:
+    up = await provider(answer({"error": {"message": KINDS[0][4], "code": KINDS[0][3]}}, 400), RESPONSES.good())
+    server = await redeo({"alpha": RESPONSES.entry(up)})
+    short = {"type": "compaction", "id": "cmp_1", "encrypted_content": "x" * 40}
+    turns = {"model": "auto", "input": [short, ITEM, {"role": "user", "content": "sure?"}], "store": False}
+    got = await ask(server, RESPONSES, turns, "alpha/m")
+    assert (got.status, got.attempts) == (200, "alpha=400 alpha=200")
+    assert [item.get("type") for item in up.requests[1].json["input"]] == ["compaction", "message"]
+
+
 @given(st.text("ABCxyz019+/=_-", min_size=16, max_size=200), st.booleans(), st.booleans())
 def test_a_digest_is_of_the_text_however_json_spells_it(text: str, spaced: bool, escaped: bool) -> None:
     body = json.dumps({"input": [{"encrypted_content": text}]}, separators=(" , ", " : ") if spaced else (",", ":"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -14,6 +14,7 @@ from proxy.dialects.aspects import Aspect
 from proxy.dialects.base import DialectName
 from proxy.dialects.blocks import Count, Finish, Opaque
 from proxy.dialects.events import Answer, Finished, Kind, Piece
+from proxy.dialects.gemini.parts import carried
 from tests.support.judges import meaning
 from tests.support.matrix import Reply
 
@@ -75,11 +76,13 @@ def _sealed(answer: Answer) -> Any:
 def _unwrapped(seal: Opaque) -> Any:
     found = list(seal.data.values()) if isinstance(seal.data, dict) else [seal.data]
     marked = [text for text in found if isinstance(text, str) and text.startswith((seals.MARK, seals.MARK_64))]
+    if carried(seal):
+        return _unwrapped(cast(Opaque, carried(seal)[0].seal))
     if not marked:
         return seal.dialect, seal.data
     text = b64decode(marked[0]).decode() if marked[0].startswith(seals.MARK_64) else marked[0]
     inner = seals.unwrap(text, seal.dialect, seal.kind)
-    return inner.dialect, inner.data
+    return _unwrapped(inner) if carried(inner) else (inner.dialect, inner.data)
 
 
 def _cut_called(count: int, kind: Kind) -> Callable[[Answer], Iterator[Answer]]:
@@ -179,15 +182,28 @@ REPLIES: tuple[Reply, ...] = (
     Reply("a tool call", _cut_called(1, Kind.TOOL_CALL), _called),
     Reply("parallel tool calls", _cut_called(2, Kind.TOOL_CALL), _called),
     Reply("a free-form call", _cut_called(1, Kind.CUSTOM_CALL), _called),
-    Reply("citations", _pieces(lambda p: p.cites), _cited, Aspect.CITATIONS),
+    Reply("citations", _pieces(lambda p: p.cites and all(c.url for c in p.cites)), _cited, Aspect.CITATIONS),
+    Reply(
+        "citations of documents",
+        _pieces(lambda p: p.cites and not any(c.url for c in p.cites)),
+        _cited,
+        Aspect.DOCUMENT_CITATIONS,
+    ),
     Reply("searches by the provider", _pieces(_is_search, WORDS), _work(_is_search), Aspect.SEARCHES),
     Reply("the work of its other tools", _pieces(_is_work, WORDS), _work(_is_work), Aspect.BUILT_IN_TOOLS),
     Reply(
         "sound",
-        _pieces(lambda p: p.kind is Kind.AUDIO),
+        _pieces(lambda p: p.kind is Kind.AUDIO and p.text),
         _said(Kind.AUDIO),
         Aspect.AUDIO,
         (one(BLANK, Piece(Kind.AUDIO, "audio_1", text="UklGRg==", raw=Opaque(CHAT, "audio", {"id": "audio_1"}))),),
+    ),
+    Reply(
+        "pictures",
+        _pieces(lambda p: p.kind is Kind.IMAGE, WORDS),
+        lambda answer: [(p.media_type, p.text) for p in answer.pieces if p.kind is Kind.IMAGE],
+        Aspect.IMAGES,
+        (one(BLANK, Piece(Kind.IMAGE, text="iVBORw0KGgo=", media="image/png"), WORDS),),
     ),
     Reply(
         "log probabilities",

@@ -122,7 +122,8 @@ def _of_blocks(holds: Callable[[Block], bool], role: Role = Role.USER) -> Callab
         for turn, block in blocks(request):
             if turn.role is role and holds(block):
                 bare = msgspec.structs.replace(block, cache=None) if hasattr(block, "cache") else block
-                yield just(request, Turn(role, (bare,)))
+                beside = (Text("look"),) if isinstance(block, Document) else ()  # some want a word beside a file
+                yield just(request, Turn(role, (*beside, bare)))
 
     return cut
 
@@ -151,7 +152,8 @@ def _is_text_file(block: Block) -> bool:
 def _words(request: Request) -> Any:
     """As a file, or as a text."""
     found = [b for _, b in blocks(request) if isinstance(b, Document | Text)]
-    return [(type(b).__name__, b.source.words if isinstance(b, Document) else b.text) for b in found]
+    words = [(type(b).__name__, b.source.words if isinstance(b, Document) else b.text) for b in found]
+    return [row for row in words if row[1] != "look"]
 
 
 def _is_pdf(block: Block) -> bool:
@@ -237,7 +239,8 @@ def _choice(request: Request) -> Any:
         return {"mode": "none"}
     choice = request.params.get(Param.TOOL_CHOICE, Choice("auto"))
     alone = tuple(t.name for t in _tools(request)) if len(request.tools) == 1 else ()
-    return {"mode": choice.mode, "among": choice.names or alone}
+    among = choice.names or alone
+    return {"mode": choice.mode, **({"among": ", ".join(among)} if among else {})}
 
 
 def _made_choice(mode: str, *names: str) -> Request:
@@ -382,10 +385,14 @@ def _cut_cache(request: Request) -> Iterator[Request]:
 
 
 def _caches(request: Request) -> Any:
-    return [getattr(b, "cache", None) for _, b in blocks(request) if getattr(b, "cache", None) is not None]
+    caches = [cache for _, b in blocks(request) if (cache := getattr(b, "cache", None)) is not None]
+    return [{"mark": "of OpenAI's own" if cache.point else "plain", "ttl": cache.ttl or "as usual"} for cache in caches]
 
 
-DEFAULTS = ((Param.N, 1), (Param.PARALLEL_TOOLS, True), (Param.LOGPROBS, False))
+DEFAULTS = (
+    *((Param.N, 1), (Param.PARALLEL_TOOLS, True), (Param.LOGPROBS, False), (Param.STORE, False)),
+    (Param.MODALITIES, ["text"]),
+)
 
 
 def param(title: str, which: Param, *examples: Any, **more: Any) -> Question:
@@ -416,7 +423,7 @@ QUESTIONS: tuple[Question, ...] = (
         "files by data (PDF)",
         _of_blocks(_is_pdf),
         _media(Document),
-        (made(Turn(Role.USER, (Document(_PDF, "a.pdf"),))),),
+        (made(Turn(Role.USER, (Text("look"), Document(_PDF, "a.pdf")))),),
     ),
     Question(
         "files by address",

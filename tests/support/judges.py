@@ -7,6 +7,7 @@ written in Converse's binary stream. Their transports are stood in for, their pa
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -28,13 +29,16 @@ from proxy.dialects.base import DialectName
 
 @dataclass
 class Told:
-    """What an SDK says of the first choice. `usage` is all input, all output and what was read from a cache."""
+    """What an SDK says of the first choice. `usage` is all input, all output and what was read from a cache;
+    `pictures` and `sounds` are each a media type, where it is told, and base64."""
 
     text: str = ""
     calls: list[tuple[str, str, Any]] = field(default_factory=list)
     finish: str = ""
     usage: tuple[int, int, int] | None = None
     thought: str = ""
+    pictures: list[tuple[str, str]] = field(default_factory=list)
+    sounds: list[tuple[str, str]] = field(default_factory=list)
 
 
 def meaning(text: str) -> Any:
@@ -103,6 +107,11 @@ def chat(body: bytes, streamed: bool) -> Told:
     message: Any = choice.message
     told.text = (message.content or "") + (message.refusal or "")
     told.thought = getattr(message, "reasoning_content", None) or ""
+    for row in getattr(message, "images", None) or ():
+        media, _, data = row["image_url"]["url"].removeprefix("data:").partition(";base64,")
+        told.pictures.append((media, data))
+    if message.audio is not None:
+        told.sounds.append((getattr(message.audio, "format", ""), message.audio.data))
     for call in message.tool_calls or ():
         said: Any = call.model_dump()
         inner = said.get("function") or said.get("custom")
@@ -134,6 +143,9 @@ def responses(body: bytes, streamed: bool) -> Told:
             told.calls.append((item.call_id, item.name, meaning(item.arguments)))
         elif item.type == "custom_tool_call":
             told.calls.append((item.call_id, item.name, meaning(item.input)))
+        elif item.type == "image_generation_call":
+            assert item.status == "completed"
+            told.pictures.append((f"image/{item.output_format}", item.result))
         elif item.type == "reasoning":
             told.thought += "".join(part.text for part in (*item.summary, *(item.content or ())))
     reason = got.incomplete_details.reason if got.incomplete_details else got.status
@@ -201,6 +213,9 @@ def gemini(body: bytes, streamed: bool) -> Told:
                 if part.function_call is not None:
                     call = part.function_call
                     told.calls.append((call.id or "", call.name or "", call.args or {}))
+                elif part.inline_data is not None:
+                    media, data = part.inline_data.mime_type or "", b64encode(part.inline_data.data or b"").decode()
+                    (told.sounds if media.startswith("audio/") else told.pictures).append((media, data))
                 elif part.thought:
                     told.thought += part.text or ""
                 else:
@@ -295,6 +310,9 @@ def converse(body: bytes, streamed: bool) -> Told:
         told.text += entry.get("text", "")
         told.text += "".join(part["text"] for part in entry.get("citationsContent", {}).get("content", ()))
         told.thought += entry.get("reasoningContent", {}).get("reasoningText", {}).get("text", "")
+        if "image" in entry:
+            image = entry["image"]
+            told.pictures.append((f"image/{image['format']}", b64encode(image["source"]["bytes"]).decode()))
         if "toolUse" in entry:
             call = entry["toolUse"]
             told.calls.append((call["toolUseId"], call["name"], call["input"]))
@@ -307,9 +325,11 @@ def _converse_stream(body: bytes) -> Told:
     buffer.add_data(body)
     told = Told()
     texts: dict[int, tuple[str, str, list[str]]] = {}
+    form = ""
     for message in buffer:
         got = parser.parse(message.to_response_dict(200), shape.members["stream"])
         if "contentBlockStart" in got:
+            form = got["contentBlockStart"]["start"].get("image", {}).get("format", "")
             call = got["contentBlockStart"]["start"].get("toolUse")
             if call is not None:
                 texts[got["contentBlockStart"]["contentBlockIndex"]] = (call["toolUseId"], call["name"], [])
@@ -317,6 +337,8 @@ def _converse_stream(body: bytes) -> Told:
             delta = got["contentBlockDelta"]["delta"]
             told.text += delta.get("text", "")
             told.thought += delta.get("reasoningContent", {}).get("text", "")
+            if "image" in delta:
+                told.pictures.append((f"image/{form}", b64encode(delta["image"]["source"]["bytes"]).decode()))
             if "toolUse" in delta:
                 texts[got["contentBlockDelta"]["contentBlockIndex"]][2].append(delta["toolUse"]["input"])
         elif "messageStop" in got:

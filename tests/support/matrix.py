@@ -21,6 +21,16 @@ from proxy.dialects.request import Request
 from tests.support.recorded import CLIENTS, DIALECTS, folded, head, lawful, questions, streamed
 
 ORIGIN = "o"
+# Whom a question is written for where the model matters: one that takes what its dialect has.
+MODELS = {
+    DialectName.CHAT: "gpt-5.5",
+    DialectName.MESSAGES: "claude-sonnet-4-6",
+    DialectName.RESPONSES: "gpt-5.5",
+    DialectName.GEMINI: "gemini-3.5-flash",
+    DialectName.CONVERSE: "anthropic.claude-sonnet-4-6",
+    DialectName.COHERE: "command-a-reasoning-08-2025",
+    DialectName.OLLAMA: "gpt-oss:20b",
+}
 _SAMPLES = 8  # of one feature from one dialect: more of the same tell nothing new
 
 
@@ -110,7 +120,7 @@ def _change(before: Any, after: Any) -> str:
 
 def written(request: Request, there: DialectName) -> tuple[Request, list[Any]]:
     """A question written in a dialect and read from it again, and what was lost."""
-    body, losses = dialect(there).write_request(request, Target(ORIGIN, request.model or "m"))
+    body, losses = dialect(there).write_request(request, Target(ORIGIN, MODELS[there]))
     return dialect(there).read_request(json.loads(json.dumps(body))), losses
 
 

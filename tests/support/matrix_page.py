@@ -8,7 +8,7 @@ from pathlib import Path
 from proxy.dialects.base import DialectName
 from tests.support.answered import REPLIES
 from tests.support.asked import QUESTIONS
-from tests.support.matrix import Cell, Outcome, Rows, measure
+from tests.support.matrix import MODELS, Cell, Outcome, Rows, measure
 
 NAMES = {
     DialectName.CHAT: "Chat Completions",
@@ -38,6 +38,8 @@ fails when it is not what the code does.
 - **†**: no recording has it; measured with an example.
 
 Vertex AI and Azure OpenAI speak dialects of this table: generateContent and Messages, Chat Completions and Responses.
+What a dialect has is not what each of its models takes; where that matters, the questions were written for MODELS. For
+another model more may be dropped, and is named then too.
 
 ## What may differ in the same dialect
 
@@ -76,7 +78,7 @@ def _table(title: str, rows: Rows, notes: Notes) -> str:
 def page(recordings: Path) -> str:
     """The whole page."""
     notes = Notes()
-    out = [TOP]
+    out = [TOP.replace("MODELS", ", ".join(f"`{name}`" for name in dict.fromkeys(MODELS.values())))]
     for client, asked, answered in measure(recordings, QUESTIONS, REPLIES):
         out.append(f"\n## A client of {NAMES[client]}\n\n")
         out.append(_table("its question to", asked, notes))

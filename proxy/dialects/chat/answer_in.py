@@ -169,7 +169,7 @@ class ChatParser:
         at = read.number(choice.get("index"))
         self._seen.add(at)
         delta = read.table(choice.get("delta") or choice.get("message"))
-        if delta and at not in self._finished:
+        if at not in self._finished:
             self._delta(at, delta, out)
             self._logprobs(at, read.table(choice.get("logprobs")), out)
         reason = choice.get("finish_reason")
@@ -204,12 +204,9 @@ class ChatParser:
         if isinstance(content, str):
             self._text(at, Kind.TEXT, content, out)
         for part in read.rows(content):
-            thinking = "".join(read.text(row.get("text")) for row in read.rows(part.get("thinking")))
-            self._text(at, Kind.REASONING, thinking, out)
-            self._text(at, Kind.TEXT, read.text(part.get("text")), out)
+            self._part(at, part, out)
         self._text(at, Kind.REFUSAL, read.text(delta.get("refusal")), out)
-        for row in read.rows(delta.get("annotations")):
-            self._cite(at, row, out)
+        self._beside(at, delta, out)
         for n, call in enumerate(read.rows(delta.get("tool_calls"))):
             place = call.get("index", n)
             self._call(at, place if isinstance(place, int) else n, call, out)
@@ -220,12 +217,32 @@ class ChatParser:
         if audio:
             self._audio(at, audio, out)
 
+    def _beside(self, at: int, delta: Mapping[str, Any], out: list[Event]) -> None:
+        for row in read.rows(delta.get("annotations")):
+            self._cite(at, row, out)
+        for row in read.rows(delta.get("images")):
+            self._picture(at, row, out)
+
+    def _part(self, at: int, part: Mapping[str, Any], out: list[Event]) -> None:
+        thinking = "".join(read.text(row.get("text")) for row in read.rows(part.get("thinking")))
+        self._text(at, Kind.REASONING, thinking, out)
+        self._text(at, Kind.TEXT, read.text(part.get("text")), out)
+        self._picture(at, part, out)
+
     def _text(self, at: int, kind: Kind, text: str, out: list[Event]) -> None:
         if text:
             out.append(BlockDelta(self._block(at, kind, out), text))
 
     def _block(
-        self, at: int, kind: Kind, out: list[Event], ident: str = "", raw: Opaque | None = None, *, keep: bool = False
+        self,
+        at: int,
+        kind: Kind,
+        out: list[Event],
+        ident: str = "",
+        raw: Opaque | None = None,
+        media: str = "",
+        *,
+        keep: bool = False,
     ) -> int:
         """The open block of this kind; a new one closes what stood open before it, but for unfinished calls. `keep`:
         that has been done."""
@@ -236,7 +253,7 @@ class ChatParser:
             self._close(at, out)
         if at in self._calls:
             out += self._calls[at].settle()
-        start = self._ledger.start((at, kind), kind, ident=ident, choice=at, raw=raw)
+        start = self._ledger.start((at, kind), kind, ident=ident, choice=at, raw=raw, media=media)
         out.append(start)
         return start.index
 
@@ -300,6 +317,21 @@ class ChatParser:
         self._close(at, out)
         ident, name, seal = read.text(call.get("id")), read.text(function.get("name")), call_seal(call, self._origin)
         out += self._calls[at].fragment(place, kind, ident, name, text, seal)
+
+    def _picture(self, at: int, row: Mapping[str, Any], out: list[Event]) -> None:
+        """A picture comes in one piece (OpenRouter, "Image generation"); one at an address has no data to tell."""
+        given = read.table(row.get("image_url"))
+        url = read.text(given.get("url"))
+        if not url:
+            return
+        inline = read.data_url(url)
+        kind = Kind.FOREIGN if inline is None else Kind.IMAGE
+        beside = {"image_url": {name: value for name, value in given.items() if name != "url" or inline is None}}
+        whole = {name: value for name, value in row.items() if name != "index"} | beside
+        raw = Opaque(NAME, "image_url", whole, self._origin)
+        index = self._block(at, kind, out, raw=raw, media="" if inline is None else inline[0])
+        out += [] if inline is None else [BlockDelta(index, inline[1])]
+        out += self._ledger.end((at, kind))
 
     def _audio(self, at: int, audio: Mapping[str, Any], out: list[Event]) -> None:
         """Its transcript comes in pieces too, and when it expires at last."""

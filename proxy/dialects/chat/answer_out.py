@@ -32,8 +32,10 @@ from proxy.dialects.events import (
     Kind,
     Piece,
     Started,
+    tells,
 )
 from proxy.dialects.json import encode
+from proxy.dialects.media import joined
 from proxy.dialects.request import Param
 from proxy.dialects.toolbox import Restored
 
@@ -41,6 +43,7 @@ NAME: Final = DialectName.CHAT
 
 
 UNTOLD: Final[Untold] = {
+    Aspect.DOCUMENT_CITATIONS: "a citation is of an address",
     Aspect.SEARCHES: "searches of the provider's own are told by their citations alone",
     Aspect.BUILT_IN_TOOLS: "there is no place for the work of a provider's own tools",
     Aspect.SEARCH_COUNT: "usage has no such count",
@@ -79,10 +82,12 @@ def write_answer(answer: Answer, head: ReplyHead) -> dict[str, Any]:
     choices = []
     for at in sorted({*answer.finishes, *(piece.choice for piece in answer.pieces)} or {0}):
         pieces = [piece for piece in answer.pieces if piece.choice == at]
-        message = _message(pieces)
+        message = _message(pieces, head)
+        finish = answer.finishes.get(at)
+        if finish is not None and tells(finish) and not (message["content"] or message["refusal"]):
+            message["refusal"] = finish.note
         if legacy and "tool_calls" in message:
             message["function_call"] = message.pop("tool_calls")[0]["function"]
-        finish = answer.finishes.get(at)
         choices.append(
             {
                 "index": at,
@@ -113,12 +118,12 @@ def _logprobs_of(pieces: list[Piece]) -> dict[str, Any] | None:
     return {"content": said or None, "refusal": refused or None} if said or refused else None
 
 
-def _message(pieces: list[Piece]) -> dict[str, Any]:
+def _message(pieces: list[Piece], head: ReplyHead) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
     texts = [piece for piece in pieces if piece.kind is Kind.TEXT]
     if texts:
         message["content"] = "".join(piece.text for piece in texts)
-    cites = [_cite_out(cite) for piece in texts for cite in piece.cites]
+    cites = [_cite_out(cite) for piece in texts for cite in piece.cites if cite.url]
     if cites:
         message["annotations"] = cites
     refusals = [piece.text for piece in pieces if piece.kind is Kind.REFUSAL]
@@ -132,11 +137,40 @@ def _message(pieces: list[Piece]) -> dict[str, Any]:
         message["reasoning_content"] = "".join(piece.text for piece in thoughts)
     if any(piece.seal for piece in thoughts):
         message["reasoning_details"] = [_detail_out(piece.kind, piece.text, piece.seal) for piece in thoughts]
-    for piece in pieces:
-        if piece.kind is Kind.AUDIO and piece.raw is not None:
-            about = piece.seal.data if piece.seal is not None else {}
-            message["audio"] = {**piece.raw.data, **about, "data": piece.text}
+    sounds = [piece for piece in pieces if piece.kind is Kind.AUDIO]
+    if sounds:
+        about = sounds[0].seal.data if sounds[0].seal is not None else {}
+        text = joined([piece.text for piece in sounds])
+        message["audio"] = {**_sound(sounds[0].raw, sounds[0].media, head), **about, "data": text}
+    pictures = [row for piece in pieces if (row := _picture(piece)) is not None]
+    if pictures:
+        message["images"] = pictures
     return message
+
+
+_FORMATS: Final = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav", "l16": "pcm16", "pcm": "pcm16"}
+
+
+def _sound(raw: Opaque | None, media: str, head: ReplyHead) -> dict[str, Any]:
+    """What an audio says of itself. One of another dialect's is kept nowhere, so it expires at once; of what format it
+    is has no field in OpenAI's own, where the client chose it."""
+    if raw is not None and raw.dialect == NAME:
+        return dict(raw.data)
+    said: dict[str, Any] = {"id": f"audio_{head.id.removeprefix('req_')}", "expires_at": head.created, "transcript": ""}
+    form = media.partition(";")[0].partition("/")[2].lower()
+    return {**said, "format": _FORMATS.get(form, form)} if form else said
+
+
+def _picture(piece: Piece) -> dict[str, Any] | None:
+    """An entry of `images`, as OpenRouter has it ("Image generation"); None for what is no picture."""
+    own = piece.raw is not None and (piece.raw.dialect, piece.raw.kind) == (NAME, "image_url")
+    beside: dict[str, Any] = dict(piece.raw.data) if own and piece.raw is not None else {}
+    if piece.kind is Kind.FOREIGN and own:
+        return beside
+    if piece.kind is not Kind.IMAGE:
+        return None
+    image = {**beside.get("image_url", {}), "url": f"data:{piece.media_type};base64,{piece.text}"}
+    return {"type": "image_url", **beside, "image_url": image}
 
 
 def _called(piece: Piece) -> dict[str, Any]:
@@ -183,6 +217,10 @@ class ChatRenderer:
         self._calls: dict[int, int] = {}
         self._numbers: dict[tuple[str, int], int] = {}  # of the next entry of a list
         self._greeted: set[int] = set()
+        self._heard: set[int] = set()  # choices with an audio
+        self._spoke: set[int] = set()  # choices with a text
+        self._drawn: dict[int, Piece] = {}  # pictures: each goes out whole
+        self._data: dict[int, list[str]] = {}
         self._count: Count | None = None
 
     @property
@@ -215,13 +253,21 @@ class ChatRenderer:
             case Counted():
                 self._count = event.count
             case Finished():
-                word = _ended(event.reason, legacy=self._legacy)
-                return self._greet(event.choice) + self._say(event.choice, {}, word)
+                return self._finish(event)
             case Done():
                 return self._end()
-            case BlockEnd() | Failed():
+            case BlockEnd():
+                return self._picture(event.index)
+            case Failed():
                 pass
         return b""
+
+    def _finish(self, event: Finished) -> bytes:
+        """Why the answer ended, and, where nothing is said, what the provider tells people of it."""
+        word = _ended(event.reason, legacy=self._legacy)
+        told = tells(event) and event.choice not in self._spoke
+        said = self._say(event.choice, {"refusal": event.note}) if told else b""
+        return self._greet(event.choice) + said + self._say(event.choice, {}, word)
 
     def _beside(self, event: BlockSeal | BlockCite | BlockLogprobs) -> bytes:
         """What belongs to a block and is not its text."""
@@ -229,6 +275,8 @@ class ChatRenderer:
             return self._seal(event)
         kind, choice, _ = self._blocks[event.index]
         if isinstance(event, BlockCite):
+            if not event.cite.url:
+                return b""
             return self._say(choice, {"annotations": [self._numbered("annotations", choice, _cite_out(event.cite))]})
         tokens = list(event.tokens)
         refused = kind is Kind.REFUSAL
@@ -259,8 +307,11 @@ class ChatRenderer:
             number = self._calls.get(choice, 0)
             self._calls[choice] = number + 1
             out += self._call(choice, number, event)
-        elif event.kind is Kind.AUDIO and event.raw is not None:
-            out += self._say(choice, {"audio": event.raw.data})
+        elif event.kind is Kind.AUDIO and choice not in self._heard:  # there is one
+            self._heard.add(choice)
+            out += self._say(choice, {"audio": _sound(event.raw, event.media, self._head)})
+        elif event.kind in (Kind.IMAGE, Kind.FOREIGN):
+            self._drawn[event.index] = Piece(event.kind, choice=choice, raw=event.raw, media=event.media)
         self._blocks[event.index] = (event.kind, choice, number)
         return out
 
@@ -276,11 +327,13 @@ class ChatRenderer:
         kind, choice, number = self._blocks[event.index]
         match kind:
             case Kind.TEXT:
+                self._spoke.add(choice)
                 return self._say(choice, {"content": event.text})
             case Kind.REASONING | Kind.SUMMARY:
                 self._thoughts.setdefault(event.index, []).append(event.text)
                 return self._say(choice, {"reasoning_content": event.text})
             case Kind.REFUSAL:
+                self._spoke.add(choice)
                 return self._say(choice, {"refusal": event.text})
             case Kind.TOOL_CALL if self._legacy:
                 return b"" if number else self._say(choice, {LEGACY: {"arguments": event.text}})
@@ -290,8 +343,22 @@ class ChatRenderer:
                 return self._say(choice, {"tool_calls": [{"index": number, "custom": {"input": event.text}}]})
             case Kind.AUDIO:
                 return self._say(choice, {"audio": {"data": event.text}})
+            case Kind.IMAGE:
+                self._data.setdefault(event.index, []).append(event.text)
+                return b""
             case _:
                 return b""
+
+    def _picture(self, index: int) -> bytes:
+        """A picture is whole."""
+        piece = self._drawn.pop(index, None)
+        if piece is None:
+            return b""
+        piece.text = "".join(self._data.pop(index, ()))
+        row = _picture(piece)
+        return (
+            b"" if row is None else self._say(piece.choice, {"images": [self._numbered("images", piece.choice, row)]})
+        )
 
     def _seal(self, event: BlockSeal) -> bytes:
         """The seal of thinking goes out with all of its text again: it has to come back as one."""

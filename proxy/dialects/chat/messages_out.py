@@ -105,12 +105,14 @@ class Messages:
         cache = block.cache
         if cache is not None and cache.point is not None:
             part["prompt_cache_breakpoint"] = cache.point
-        elif cache is not None and self._home:
+        elif cache is not None and (self._home or self._target.cache_marks):
             part["cache_control"] = {"type": "ephemeral", **({"ttl": cache.ttl} if cache.ttl else {})}
         elif cache is not None:
             self._losses.append(Loss(f"{where}.cache_control", "prompts are cached without marks"))
         if isinstance(block, Document) and block.cited:
             self._losses.append(Loss(f"{where}.citations", "answers do not cite documents"))
+        if isinstance(block, Document) and block.context:
+            self._losses.append(Loss(f"{where}.context", "a file has no such text beside it"))
 
     def _assistant(self, turn: Turn, where: str) -> dict[str, Any]:
         said: dict[str, Any] = {"role": "assistant"}
@@ -124,7 +126,8 @@ class Messages:
         if calls:
             said.setdefault("content", None)
             said["tool_calls"] = calls
-        self._thoughts([block for block in turn.content if isinstance(block, Reasoning)], said, where)
+        thoughts = [(f"{where}.content[{n}]", b) for n, b in enumerate(turn.content) if isinstance(b, Reasoning)]
+        self._thoughts(thoughts, said)
         if len(said) > 1:
             said.setdefault("content", None if "refusal" in said or "audio" in said else "")
         return said
@@ -134,6 +137,8 @@ class Messages:
             said["refusal"] = said.get("refusal", "") + block.text
         elif isinstance(block, Foreign) and (block.raw.dialect, block.raw.kind) == (NAME, "audio"):
             said["audio"] = {"id": block.raw.data.get("id")}
+        elif isinstance(block, Image) and (part := _image_out(block)) is not None:
+            said.setdefault("images", []).append(part)
         elif isinstance(block, ServerCall | Foreign):
             content = isinstance(block, Foreign) and block.content
             self._losses.append(Loss(at, "the work of another provider's own tools", content=content))
@@ -149,42 +154,36 @@ class Messages:
             call["extra_content"] = block.seal.data
         return call
 
-    def _thoughts(self, thoughts: list[Reasoning], said: dict[str, Any], where: str) -> None:
+    def _thoughts(self, thoughts: list[tuple[str, Reasoning]], said: dict[str, Any]) -> None:
         """Thinking goes back in the provider's form: sealed rows unaltered, else its text in the field it wants."""
         field = self._target.reasoning_field
-        text = "".join(t.text for t in thoughts)
-        if any(t.seal is not None and seals.fits(t.seal, NAME, self._target.origin) for t in thoughts):
-            said["reasoning_details"] = [row for t in thoughts for row in self._detail(t, where)]
+        text = "".join(t.text for _, t in thoughts)
+        if any(t.seal is not None and seals.fits(t.seal, NAME, self._target.origin) for _, t in thoughts):
+            said["reasoning_details"] = [row for at, t in thoughts for row in self._detail(t, at)]
         elif field == "thinking" and text:
             spoken = [{"type": "text", "text": said["content"]}] if said.get("content") else []
             said["content"] = [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}, *spoken]
         elif field and field != "thinking" and (text or "tool_calls" in said):
             said[field] = text  # DeepSeek wants it beside every call, though it be empty
-        elif thoughts:
-            self._losses.append(Loss(f"{where}.thinking", "this provider does not take thinking back"))
+        else:
+            self._unsaid(thoughts, said)
 
-    def _detail(self, thought: Reasoning, where: str) -> Iterator[dict[str, Any]]:
+    def _unsaid(self, thoughts: list[tuple[str, Reasoning]], said: dict[str, Any]) -> None:
+        """At home what the client wrote in the open is its own business; the rest is lost."""
+        own = [t.text for _, t in thoughts if self._home and t.seal is None]
+        if own:
+            said["reasoning_content"] = "".join(own)
+        why = "this provider does not take thinking back"
+        self._losses += [Loss(f"{at} (thinking)", why) for at, t in thoughts if not self._home or t.seal is not None]
+
+    def _detail(self, thought: Reasoning, at: str) -> Iterator[dict[str, Any]]:
         if thought.seal is None:
             kind = "summary" if thought.summary else "text"
             yield {"type": f"reasoning.{kind}", kind: thought.text}
         elif seals.fits(thought.seal, NAME, self._target.origin):
             yield thought.seal.data
         else:
-            self._losses.append(Loss(f"{where}.thinking", "another connection made it, and only that one can read it"))
-
-
-def results_first(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Behind an answer with calls all of their results have to stand, before anything else that the user says."""
-    out: list[dict[str, Any]] = []
-    run: list[dict[str, Any]] = []
-    for message in messages:
-        if message["role"] in ("tool", "user"):
-            run.append(message)
-            continue
-        out += sorted(run, key=lambda said: said["role"] != "tool")
-        run = []
-        out.append(message)
-    return [*out, *sorted(run, key=lambda said: said["role"] != "tool")]
+            self._losses.append(Loss(f"{at} (thinking)", "another connection made it, and only that one can read it"))
 
 
 def _part_out(block: Block, *, home: bool) -> dict[str, Any] | None:

@@ -24,19 +24,10 @@ from proxy.dialects.blocks import (
     ToolCall,
     ToolResult,
 )
-from proxy.dialects.chat.tools import SEARCH, cache_of
+from proxy.dialects.chat.tools import SEARCH, cache_of, tool_places
 from proxy.dialects.chat.tools import tools_of as tools_of
 from proxy.dialects.json import encode
-from proxy.dialects.request import (
-    BadRequest,
-    Choice,
-    Format,
-    Param,
-    Request,
-    Role,
-    Think,
-    Turn,
-)
+from proxy.dialects.request import BadRequest, Choice, Format, Param, Request, Role, Think, Turn, checked, places_of
 
 NAME: Final = DialectName.CHAT
 _ROLES: Final = {"system": Role.SYSTEM, "developer": Role.DEVELOPER, "user": Role.USER, "assistant": Role.ASSISTANT}
@@ -87,6 +78,8 @@ def read_request(body: Mapping[str, Any]) -> Request:
     request.turns = _numbered(request.turns)
     request.extras = {f"messages[{n}].{name}": value for n, t in enumerate(turns) for name, value in t.extras.items()}
     request.tools = tuple(tools_of(body))
+    messages = [(f"messages[{n}]", _places(turn, f"messages[{n}]")) for n, turn in enumerate(turns)]
+    request.places = places_of(messages, tool_places(body))
     if body.get("functions"):
         request.names[Param.TOOL_CHOICE] = LEGACY
     for name, value in body.items():
@@ -94,12 +87,30 @@ def read_request(body: Mapping[str, Any]) -> Request:
             continue
         param = SAME.get(name)
         if param is not None:
-            request.params[param] = read.must_be(param, value, name)
+            request.params[param] = value
             if param.value != name:
                 request.names[param] = name
         elif name not in _READ or not _READ[name](value, request):
             request.extras[name] = value
-    return request
+    return checked(request)
+
+
+def _places(turn: Turn, where: str) -> list[str]:
+    """Where the blocks of a message stand: thinking and calls beside its content."""
+    calls = parts = 0
+    places: list[str] = []
+    for block in turn.content:
+        if isinstance(block, ToolCall):
+            places.append(f"{where}.tool_calls[{calls}]")
+            calls += 1
+        elif isinstance(block, Reasoning):
+            places.append(f"{where}.reasoning_content")
+        elif isinstance(block, ToolResult):
+            places.append(where)
+        else:
+            places.append(f"{where}.content[{parts}]")
+            parts += 1
+    return places
 
 
 LEGACY: Final = "function_call"  # how a client of the old kind spells the choice, and wants to be told of a call
@@ -136,9 +147,11 @@ def turn_of(message: object, where: str) -> Turn:
     if role not in _ROLES:
         raise BadRequest(f"`{where}.role` must be system, developer, user, assistant or tool", f"{where}.role")
     blocks = list(_parts(said.get("content"), f"{where}.content"))
+    pictures = list(_pictures(said.get("images"))) if role == "assistant" else []
     if role == "assistant":
-        blocks = [*_reasoning_of(said), *blocks, *_said_beside(said)]
-    extras = {name: value for name, value in said.items() if name not in _KNOWN and value not in (None, False)}
+        blocks = [*_reasoning_of(said), *blocks, *pictures, *_said_beside(said)]
+    known = {*_KNOWN, "images"} if pictures else _KNOWN
+    extras = {name: value for name, value in said.items() if name not in known and value not in (None, False)}
     return Turn(_ROLES[role], tuple(blocks), read.text(said.get("name")) or None, extras)
 
 
@@ -178,6 +191,14 @@ def _part(part: dict[str, Any], where: str) -> Iterator[Block]:
         yield Reasoning("".join(read.text(row.get("text")) for row in read.rows(part.get("thinking"))))
     else:
         yield Foreign(Opaque(NAME, str(kind), part), content=True)
+
+
+def _pictures(rows: object) -> Iterator[Image]:
+    """What the model drew, as OpenRouter hands it out; none where an entry is of another form."""
+    listed = [read.table(row) for row in rows] if isinstance(rows, list) else []
+    images = [read.table(row.get("image_url")) for row in listed]
+    if all(read.text(image.get("url")) for image in images):
+        yield from (Image(_source(image["url"]), read.text(image.get("detail")) or None) for image in images)
 
 
 AUDIO_TYPES: Final = {"wav": "audio/wav", "mp3": "audio/mpeg"}
@@ -255,7 +276,7 @@ def call_seal(call: Mapping[str, Any], origin: str | None) -> Opaque | None:
 
 
 def _read_stop(value: Any, request: Request) -> bool:
-    request.params[Param.STOP] = read.must_be(Param.STOP, [value] if isinstance(value, str) else value, "stop")
+    request.params[Param.STOP] = [value] if isinstance(value, str) else value
     return True
 
 

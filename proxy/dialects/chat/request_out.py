@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from proxy.dialects import read
 from proxy.dialects.base import DialectName, Target
-from proxy.dialects.chat.messages_out import Messages, results_first
+from proxy.dialects.chat.messages_out import Messages
 from proxy.dialects.chat.messages_out import call_out as call_out
 from proxy.dialects.chat.request_in import SAME
 from proxy.dialects.chat.tools import tools_out
 from proxy.dialects.request import Choice, Format, Loss, Param, Request, Say, Think, Unsayable, say_params
+from proxy.dialects.shown import shown
+from proxy.dialects.toolbox import results_first
 
 NAME: Final = DialectName.CHAT
 
@@ -28,6 +30,8 @@ def _say_think(value: Think, body: dict[str, Any]) -> None:
     if effort not in EFFORTS:
         raise Unsayable(f"there is no effort {effort:.20}")
     body["reasoning_effort"] = effort
+    if value.summary not in (None, "omitted"):
+        raise Unsayable("whether thinking is shown cannot be asked for; how much of it was")
 
 
 def _think_at_home(value: Think, spelt: str, body: dict[str, Any]) -> None:
@@ -120,7 +124,8 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
     losses: list[Loss] = []
     home = request.home == NAME
     writer = Messages(target, home, losses)
-    messages = [m for n, turn in enumerate(request.turns) for m in writer.turn(turn, f"messages[{n}]")]
+    turns = enumerate(request.turns) if home else shown(request.turns)
+    messages = [m for n, turn in turns for m in writer.turn(turn, f"messages[{n}]")]
     body["messages"] = messages if home else results_first(messages)
     tools = list(tools_out(request.tools, losses, body, home=home))
     if tools:

@@ -43,6 +43,13 @@ def tools_of(body: Mapping[str, Any]) -> Iterator[Tool | ServerTool]:
         yield _function(read.must_table(entry, f"functions[{n}]"), None)
 
 
+def tool_places(body: Mapping[str, Any]) -> list[str]:
+    """Where each of these stands in the body."""
+    listed = [f"tools[{n}]" for n in range(len(body.get("tools") or ()))]
+    searched = [SEARCH] if isinstance(body.get(SEARCH), dict) else []
+    return [*listed, *searched, *(f"functions[{n}]" for n in range(len(body.get("functions") or ())))]
+
+
 def _grammar_in(form: Mapping[str, Any]) -> Any:
     """The format of a free-form tool, flat as in Responses."""
     return {"type": form.get("type"), **read.table(form.get("grammar"))} if form else None

@@ -30,6 +30,7 @@ UNTOLD: Final[Untold] = {
     Aspect.LOGPROBS: "tokens are told by their numbers",
     Aspect.CHOICES: "there is one answer to a question",
     Aspect.AUDIO: "answers have no sound",
+    Aspect.IMAGES: "answers have no pictures",
     Aspect.SEARCHES: "there is no place for the work of another provider's own tools",
     Aspect.BUILT_IN_TOOLS: "there is no place for the work of another provider's own tools",
     Aspect.CACHE_WRITES: "usage has no such count",
@@ -149,7 +150,7 @@ class CohereRenderer:
         return out
 
     def _start(self, event: BlockStart) -> bytes:
-        if event.choice or event.kind in (Kind.AUDIO, Kind.FOREIGN, Kind.SERVER_CALL):
+        if event.choice or event.kind in (Kind.AUDIO, Kind.IMAGE, Kind.FOREIGN, Kind.SERVER_CALL):
             return b""
         called = event.kind in _CALLS  # calls are counted by themselves
         at = self._calls if called else self._blocks

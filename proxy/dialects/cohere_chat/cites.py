@@ -37,7 +37,7 @@ def rows_for(cites: Iterable[Cite], last: Opaque | None = None) -> list[dict[str
     rows = []
     for cite in cites:
         if cite.raw is None or cite.raw.dialect != NAME:
-            document = {"url": cite.url, "title": cite.title}
+            document = {"url": cite.url, "title": cite.title} if cite.url else {"title": cite.title}
             sources = [{"type": "document", "id": cite.url or cite.title, "document": document}]
             rows.append({"start": cite.start or 0, "end": cite.end or 0, "text": cite.quote, "sources": sources})
         elif cite.raw != last:  # a citation with several sources comes once for each

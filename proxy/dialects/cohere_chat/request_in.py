@@ -12,7 +12,7 @@ from proxy.dialects.blocks import Block, Document, Foreign, Opaque, Reasoning, S
 from proxy.dialects.chat.request_in import tools_of, turn_of
 from proxy.dialects.cohere_chat.cites import NAME, cites_of
 from proxy.dialects.json import encode
-from proxy.dialects.request import Choice, Format, Param, Request, Think, Turn
+from proxy.dialects.request import Choice, Format, Param, Request, Think, Turn, checked
 
 SAME: Final = {
     "max_tokens": Param.MAX_TOKENS,
@@ -46,7 +46,7 @@ def read_request(body: Mapping[str, Any]) -> Request:
             request.names[SAME[name]] = name
         elif name not in _READ or not _READ[name](value, request):
             request.extras[name] = value
-    return request
+    return checked(request)
 
 
 def _turn(message: object, where: str) -> Turn:

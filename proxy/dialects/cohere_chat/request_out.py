@@ -37,13 +37,16 @@ from proxy.dialects.request import (
     Unsayable,
     say_params,
 )
+from proxy.dialects.shown import shown
+from proxy.dialects.toolbox import results_first
 
 
 def write_request(request: Request, target: Target) -> tuple[dict[str, Any], list[Loss]]:
     """See `Dialect`."""
     losses: list[Loss] = []
     body: dict[str, Any] = {"model": target.model}
-    body["messages"] = [m for n, turn in enumerate(request.turns) for m in _messages(turn, f"messages[{n}]", losses)]
+    messages = [m for n, turn in shown(request.turns) for m in _messages(turn, f"messages[{n}]", losses)]
+    body["messages"] = results_first(messages)
     tools = [entry for n, tool in enumerate(request.tools) for entry in _tool(tool, f"tools[{n}]", losses)]
     if tools:
         body["tools"] = tools
@@ -85,7 +88,9 @@ def _messages(turn: Turn, where: str, losses: list[Loss]) -> Iterator[dict[str, 
     for n, block in enumerate(turn.content):
         at = f"{where}.content[{n}]"
         if isinstance(block, ToolResult):
-            yield _result(block, at, losses)
+            said, pictures = _result(block, at, losses)
+            yield said
+            parts += pictures
         else:
             parts += _part(block, at, losses, pictures=role == "user")
     if parts:
@@ -132,21 +137,25 @@ def _picture(block: Image, at: str, losses: list[Loss]) -> dict[str, Any]:
     return {"type": "image_url", "image_url": image}
 
 
-def _result(block: ToolResult, at: str, losses: list[Loss]) -> dict[str, Any]:
-    """What a tool said: texts, and documents that the answer may cite."""
+def _result(block: ToolResult, at: str, losses: list[Loss]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What a tool said: texts, and documents that may be cited. Pictures go into the user's message behind it."""
     content: list[dict[str, Any]] = []
+    pictures: list[dict[str, Any]] = []
     for n, inner in enumerate(block.content):
         words = inner.source.words if isinstance(inner, Document) else None
         if isinstance(inner, Document) and words is not None:
             data = decode_object(words.encode("utf-8", "surrogatepass"))
             document: dict[str, Any] = {"data": {"text": words} if data is None else data}
             content.append({"type": "document", "document": document | ({"id": inner.name} if inner.name else {})})
+        elif isinstance(inner, Image):
+            pictures += _part(inner, f"{at}.content[{n}]", losses, pictures=True)
         else:
             content += _part(inner, f"{at}.content[{n}]", losses)
     if block.error:
         losses.append(Loss(f"{at}.is_error", "a tool's result has no such mark; its text stands"))
     _unmarked(block, at, losses)
-    return {"role": "tool", "tool_call_id": block.call_id, "content": _plain(content) if content else ""}
+    told = _plain(content) if content else "(see the next message)" if pictures else ""
+    return {"role": "tool", "tool_call_id": block.call_id, "content": told}, pictures
 
 
 def _assistant(turn: Turn, where: str, losses: list[Loss]) -> dict[str, Any]:

@@ -159,9 +159,11 @@ class ConverseParser:
             self._held[at] = (kind, dict(read.table(given)))
         return []
 
-    def _begin(self, at: int, kind: Kind, ident: str = "", name: str = "", raw: Opaque | None = None) -> list[Event]:
+    def _begin(
+        self, at: int, kind: Kind, ident: str = "", name: str = "", raw: Opaque | None = None, media: str = ""
+    ) -> list[Event]:
         self._kinds[at] = kind
-        return [*self._ledger.end(at), self._ledger.start(at, kind, ident=ident, name=name, raw=raw)]
+        return [*self._ledger.end(at), self._ledger.start(at, kind, ident=ident, name=name, raw=raw, media=media)]
 
     def _delta(self, at: int, delta: Mapping[str, Any]) -> list[Event]:
         if "text" in delta:
@@ -226,6 +228,8 @@ class ConverseParser:
         """A block ends; a call without arguments has none."""
         if at in self._held:
             kind, held = self._held.pop(at)
+            if kind == "image" and _bytes_of(held):
+                return self._picture(at, held)
             raw = Opaque(NAME, kind, {kind: held}, self._origin)
             return [*self._begin(at, Kind.FOREIGN, raw=raw), *self._ledger.end(at)]
         index = self._ledger.index(at)
@@ -239,6 +243,13 @@ class ConverseParser:
         if signature:
             seal = thinking_of({"reasoningText": {"signature": signature}}, self._origin).seal
             out += [BlockSeal(index, seal)] if seal is not None else []
+        return [*out, *self._ledger.end(at)]
+
+    def _picture(self, at: int, image: Mapping[str, Any]) -> list[Event]:
+        form = read.text(image.get("format"))
+        out = self._begin(at, Kind.IMAGE, media=f"image/{form}" if form else "")
+        index = self._ledger.index(at)
+        out += [] if index is None else [BlockDelta(index, _bytes_of(image))]
         return [*out, *self._ledger.end(at)]
 
     def block(self, at: int, entry: Mapping[str, Any]) -> list[Event]:
@@ -258,10 +269,17 @@ class ConverseParser:
             out += [event for row in read.rows(said.get("citations")) for event in self._cited(at, row)]
         elif isinstance(entry.get("text"), str):
             out = self._text(at, Kind.TEXT, entry["text"])
+        elif _bytes_of(read.table(entry.get("image"))):
+            out = self._picture(at, read.table(entry["image"]))
         else:
             kind = next(iter(entry), "block")
             out = self._begin(at, Kind.FOREIGN, raw=Opaque(NAME, kind, dict(entry), self._origin))
         return [*out, *self.stop(at)]
+
+
+def _bytes_of(image: Mapping[str, Any]) -> str:
+    """The data of a picture; one that is kept in S3, or that went wrong, has none."""
+    return read.text(read.table(image.get("source")).get("bytes"))
 
 
 def read_answer(body: Mapping[str, Any], origin: str) -> Iterable[Event]:

@@ -94,6 +94,8 @@ def _entry(piece: Piece) -> dict[str, Any] | None:
             if given is None or piece.kind is Kind.CUSTOM_CALL:
                 given = {"input": piece.text}
             return {"toolUse": {"toolUseId": piece.id, "name": piece.name, "input": given}}
+        case Kind.IMAGE:
+            return {"image": {"format": _form(piece), "source": {"bytes": piece.text}}}
         case Kind.SERVER_CALL if piece.raw is not None and piece.raw.dialect == NAME:
             given = decode_object(piece.text.encode("utf-8", "surrogatepass") or b"{}") or {}
             return {"toolUse": {**piece.raw.data["toolUse"], "input": given}}
@@ -103,12 +105,17 @@ def _entry(piece: Piece) -> dict[str, Any] | None:
             return None
 
 
+def _form(piece: Piece) -> str:
+    return piece.media_type.partition("/")[2]
+
+
 class ConverseRenderer:
     """See `Renderer`."""
 
     def __init__(self, _head: ReplyHead) -> None:
         self._open: dict[int, tuple[int, Kind]] = {}
-        self._custom: dict[int, list[str]] = {}
+        self._custom: dict[int, list[str]] = {}  # of what goes out whole
+        self._drawn: dict[int, Piece] = {}  # pictures: each goes out whole
         self._blocks = 0
         self._count: Count | None = None
         self._finish: Finished | None = None
@@ -154,6 +161,8 @@ class ConverseRenderer:
         at = self._blocks
         self._blocks += 1
         self._open[event.index] = (at, event.kind)
+        if event.kind is Kind.IMAGE:
+            self._drawn[event.index] = Piece(event.kind, media=event.media)
         out = _said("contentBlockStart", {"contentBlockIndex": at, "start": start}) if start else b""
         return out + _said("contentBlockDelta", {"contentBlockIndex": at, "delta": delta}) if delta else out
 
@@ -162,7 +171,7 @@ class ConverseRenderer:
         if found is None:
             return b""
         at, kind = found
-        if kind is Kind.CUSTOM_CALL:
+        if kind in (Kind.CUSTOM_CALL, Kind.IMAGE):
             self._custom.setdefault(event.index, []).append(event.text)
             return b""
         if kind in _TEXTS:
@@ -181,6 +190,8 @@ class ConverseRenderer:
         if isinstance(event, BlockEnd):
             del self._open[event.index]
             texts = self._custom.pop(event.index, None)
+            if kind is Kind.IMAGE:
+                return self._picture(at, self._drawn.pop(event.index), texts or [])
             given = {"toolUse": {"input": encode({"input": "".join(texts or ())}).decode()}}
             out = b"" if texts is None else _said("contentBlockDelta", {"contentBlockIndex": at, "delta": given})
             return out + _said("contentBlockStop", {"contentBlockIndex": at})
@@ -191,6 +202,13 @@ class ConverseRenderer:
         said = thinking_for(Reasoning("", event.seal))["reasoningContent"]
         delta = {"signature": said["reasoningText"]["signature"]} if "reasoningText" in said else said
         return _said("contentBlockDelta", {"contentBlockIndex": at, "delta": {"reasoningContent": delta}})
+
+    def _picture(self, at: int, piece: Piece, texts: list[str]) -> bytes:
+        piece.text = "".join(texts)
+        start = {"contentBlockIndex": at, "start": {"image": {"format": _form(piece)}}}
+        delta = {"contentBlockIndex": at, "delta": {"image": {"source": {"bytes": piece.text}}}}
+        out = _said("contentBlockStart", start) + _said("contentBlockDelta", delta)
+        return out + _said("contentBlockStop", {"contentBlockIndex": at})
 
 
 def _said(kind: str, value: dict[str, Any]) -> bytes:

@@ -16,6 +16,7 @@ from proxy.dialects import read
 from proxy.dialects.base import DialectName
 from proxy.dialects.converse.request_in import SAME
 from proxy.dialects.json import encode
+from proxy.dialects.messages.models import ways_of
 from proxy.dialects.messages.thinking import say_think, settle
 from proxy.dialects.request import Choice, Format, Loss, Param, Request, Say, Think, Unsayable, say_params
 
@@ -84,7 +85,7 @@ def write_params(request: Request, model: str, body: dict[str, Any]) -> list[Los
 def _settled(request: Request, said: dict[str, Any]) -> list[Loss]:
     """Claude's parameters made to go together, by the rules that Anthropic Messages has for them."""
     body, more, config = said["body"], said["more"], said["config"]
-    view = {**said["view"], "max_tokens": config.get("maxTokens", _NO_LIMIT)}
+    view = {**said["view"], "max_tokens": config.get("maxTokens", ways_of(said["model"]).output or _NO_LIMIT)}
     view["messages"] = [
         {"role": m["role"], "content": [{"type": _KINDS.get(next(iter(e)), "text")} for e in m["content"]]}
         for m in body["messages"]

@@ -33,6 +33,7 @@ from proxy.dialects.request import (
     Think,
     Tool,
     Turn,
+    checked,
 )
 
 SAME: Final = {
@@ -65,7 +66,7 @@ def read_request(body: Mapping[str, Any]) -> Request:
         elif value is not None:
             request.extras[f"inferenceConfig.{name}"] = value
     _read_more(request, read.table(body.get("outputConfig")))
-    return request
+    return checked(request)
 
 
 def _blocks(content: object, where: str) -> Iterator[Block]:

@@ -25,8 +25,9 @@ from proxy.dialects.blocks import (
 )
 from proxy.dialects.converse.params import caches, called, maker, write_params
 from proxy.dialects.converse.parts import NAME, cited_for, media_for, thinking_for
-from proxy.dialects.json import decode_object
 from proxy.dialects.request import Loss, Request, Role, ServerTool, Tool, Turn
+from proxy.dialects.shown import shown
+from proxy.dialects.toolbox import given_to
 
 _IDENT: Final = re.compile(r"[a-zA-Z0-9_.:-]{1,64}")
 _TOOL: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -55,7 +56,7 @@ class _Writer:
         body: dict[str, Any] = {}
         system: list[dict[str, Any]] = []
         messages: list[dict[str, Any]] = []
-        for n, turn in enumerate(self._request.turns):
+        for n, turn in shown(self._request.turns):
             instructs = turn.role in (Role.SYSTEM, Role.DEVELOPER) and not messages
             self._place = "system" if instructs else turn.role.value
             entries = [e for m, b in enumerate(turn.content) for e in self._entries(b, f"messages[{n}].content[{m}]")]
@@ -101,6 +102,8 @@ class _Writer:
         if entry is not None and self._stands(entry):
             yield entry
             yield from self._point(getattr(block, "cache", None), at)
+            if isinstance(block, Image) and block.detail not in (None, "auto"):
+                self._lose(f"{at}.detail", "there is no such mark")
             if isinstance(block, ToolResult) and self._points:
                 yield self._points.pop()
         elif isinstance(block, Reasoning):
@@ -148,7 +151,7 @@ class _Writer:
                 return dict(raw.data) if raw.dialect == NAME else None
 
     def _call(self, block: ToolCall, at: str) -> dict[str, Any]:
-        given = {"input": block.arguments} if block.custom else decode_object(block.arguments.encode() or b"{}")
+        given = given_to(block)
         if given is None:
             self._lose(f"{at}.arguments", "they are not a JSON object", content=True)
         self._named(block.name, at)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from itertools import pairwise
 from typing import Any, Final
 
 from proxy.dialects import read, sse
@@ -22,7 +20,8 @@ from proxy.dialects.events import (
     Started,
 )
 from proxy.dialects.flow import Flow
-from proxy.dialects.gemini.parts import NAME, camel, in_text, signature_of
+from proxy.dialects.gemini.growing import Growing
+from proxy.dialects.gemini.parts import NAME, PLAIN, camel, in_text, signature_of
 from proxy.dialects.gemini.request_in import server_call
 from proxy.dialects.json import decode, encode
 
@@ -82,7 +81,7 @@ class GeminiParser:
         self._seen: set[int] = set()
         self._finished: dict[int, Finished] = {}
         self._seals: dict[int, Opaque] = {}  # of texts that are still open: sources may follow
-        self._growing: dict[int, _Growing] = {}  # a call whose arguments come in pieces
+        self._growing: dict[int, Growing] = {}  # a call whose arguments come in pieces
 
     @property
     def ended(self) -> bool:
@@ -196,10 +195,24 @@ class GeminiParser:
         elif part.get("toolCall") or part.get("executableCode"):
             call = server_call(part, self._origin)
             out += self._flow.whole(at, Kind.SERVER_CALL, call.arguments, call.id, call.name, call.raw)
+        elif (made := made_of(part)) is not None:
+            self._made(at, made, part, out)
         elif part:
             kind = next((key for key in part if key != "thoughtSignature"), "part")
             out += self._flow.whole(at, Kind.FOREIGN, "", raw=Opaque(NAME, kind, dict(part), self._origin))
             self._spoke.add(at)
+
+    def _made(self, at: int, kind: Kind, part: Mapping[str, Any], out: list[Event]) -> None:
+        """A picture or a sound; its signature stands behind it, as that of a text does."""
+        inline = camel(part["inlineData"])
+        data, media = read.text(inline.pop("data", "")).translate(PLAIN), read.text(inline.get("mimeType"))
+        beside = {name: value for name, value in part.items() if name != "thoughtSignature"}
+        raw = Opaque(NAME, "inlineData", {**beside, "inlineData": inline}, self._origin)
+        out += self._flow.whole(at, kind, data, raw=raw, media=media)
+        self._spoke.add(at)
+        seal = signature_of(part, "part", self._origin)
+        if seal is not None:
+            out += self._flow.seal(at, seal, alone=True)
 
     def _text(self, at: int, text: str, part: Mapping[str, Any], out: list[Event]) -> None:
         thought = part.get("thought") is True
@@ -230,7 +243,7 @@ class GeminiParser:
         name = read.text(call.get("name"))
         if name:
             out += self._grown(at)
-            self._growing[at] = _Growing(name, read.text(call.get("id")), dict(read.table(call.get("args"))))
+            self._growing[at] = Growing(name, read.text(call.get("id")), dict(read.table(call.get("args"))))
         if at not in self._growing:
             return
         for piece in read.rows(call.get("partialArgs")):
@@ -281,82 +294,20 @@ class GeminiParser:
             out += self._flow.cite(at, cite)
 
 
+def made_of(part: Mapping[str, Any]) -> Kind | None:
+    """What a part that is a picture or a sound becomes; a sketch that the model made while it thought is none."""
+    inline = camel(read.table(part.get("inlineData")))
+    if not read.text(inline.get("data")) or part.get("thought") is True:
+        return None
+    family = read.text(inline.get("mimeType")).partition("/")[0]
+    return {"image": Kind.IMAGE, "audio": Kind.AUDIO}.get(family)
+
+
 def _source(chunk: Mapping[str, Any]) -> tuple[str, str]:
     """Address and title of a grounding chunk."""
     given = camel(chunk)
     place = camel(read.table(given.get("web") or given.get("retrievedContext") or given.get("maps")))
     return read.text(place.get("uri")), read.text(place.get("title"))
-
-
-_STEP: Final = re.compile(r"\.([A-Za-z_$][\w$-]*)|\[(\d{1,9})\]|\['([^']*)'\]|\[\"([^\"]*)\"\]")
-
-
-class _Text:
-    """A text whose pieces are still coming."""
-
-    def __init__(self, *pieces: str) -> None:
-        self.pieces = [*pieces]
-
-
-class _Growing:
-    """A call whose arguments come in pieces; its texts are put together once, when it is whole."""
-
-    def __init__(self, name: str, ident: str, arguments: dict[str, Any]) -> None:
-        self.name = name
-        self.ident = ident
-        self._arguments = arguments
-        self._texts: list[tuple[Any, str | int, _Text]] = []
-
-    def put(self, piece: Mapping[str, Any]) -> None:
-        """Add one piece at its JSON path; texts are appended to what stands there."""
-        path = read.text(piece.get("jsonPath"))
-        steps: list[str | int] = [
-            int(m[2]) if m[2] is not None else m[1] or m[3] or m[4] or "" for m in _STEP.finditer(path)
-        ][:32]
-        if not steps:
-            return
-        value = next((piece[k] for k in ("stringValue", "numberValue", "boolValue") if piece.get(k) is not None), None)
-        spot: Any = self._arguments
-        for step, following in pairwise(steps):
-            spot = _within(spot, step, [] if isinstance(following, int) else {})
-        last = steps[-1]
-        if isinstance(value, str):
-            self._text(spot, last, value)
-        else:
-            _within(spot, last, value, replace=True)
-
-    def _text(self, spot: Any, last: str | int, value: str) -> None:
-        before = _within(spot, last, "")
-        if isinstance(before, _Text):
-            before.pieces.append(value)
-            return
-        text = _Text(before, value) if isinstance(before, str) else _Text(value)
-        _within(spot, last, text, replace=True)
-        if _within(spot, last, None) is text:
-            self._texts.append((spot, str(last) if isinstance(spot, dict) else last, text))
-
-    def whole(self) -> dict[str, Any]:
-        """The arguments."""
-        for spot, last, text in self._texts:
-            if spot[last] is text:
-                spot[last] = "".join(text.pieces)
-        return self._arguments
-
-
-def _within(spot: Any, step: str | int, default: Any, *, replace: bool = False) -> Any:
-    """What stands at one step of a path, made if it is not there."""
-    if isinstance(spot, dict):
-        key = str(step)
-        if replace or key not in spot:
-            spot[key] = default
-        return spot[key]
-    if isinstance(spot, list) and isinstance(step, int) and step <= len(spot) <= 10_000:
-        if step == len(spot):
-            spot.append(default)
-        elif replace:
-            spot[step] = default
-        return spot[step]
-    return default
 
 
 def _tokens(result: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -114,7 +114,7 @@ def _parts(pieces: Iterable[Piece], names: Mapping[str, str]) -> list[dict[str, 
             if piece.seal.dialect == NAME and piece.seal.kind == "call":
                 waiting = signature
                 continue
-            if piece.seal.dialect == NAME and piece.seal.kind == "part" and parts and _is_text(parts[-1]):
+            if piece.seal.dialect == NAME and piece.seal.kind == "part" and parts and _takes_seal(parts[-1]):
                 parts[-1]["thoughtSignature"] = signature
                 continue
         part = part_of(piece, names)
@@ -126,8 +126,8 @@ def _parts(pieces: Iterable[Piece], names: Mapping[str, str]) -> list[dict[str, 
     return parts
 
 
-def _is_text(part: dict[str, Any]) -> bool:
-    return part.keys() == {"text"}
+def _takes_seal(part: dict[str, Any]) -> bool:
+    return part.keys() == {"text"} or ("inlineData" in part and "thoughtSignature" not in part)
 
 
 def part_of(piece: Piece, names: Mapping[str, str]) -> dict[str, Any] | None:
@@ -146,8 +146,10 @@ def part_of(piece: Piece, names: Mapping[str, str]) -> dict[str, Any] | None:
             if given is None or piece.kind is Kind.CUSTOM_CALL:
                 given = {"input": piece.text}
             return {"functionCall": {"id": piece.id, "name": names.get(piece.name, piece.name), "args": given}}
-        case Kind.AUDIO:
-            return {"inlineData": {"mimeType": "audio/wav", "data": piece.text}}
+        case Kind.AUDIO | Kind.IMAGE:
+            beside: dict[str, Any] = dict(piece.raw.data) if piece.raw is not None and piece.raw.dialect == NAME else {}
+            inline = {"mimeType": piece.media_type, **beside.get("inlineData", {}), "data": piece.text}
+            return {**beside, "inlineData": inline}
         case Kind.SERVER_CALL | Kind.FOREIGN:
             return dict(piece.raw.data) if piece.raw is not None and piece.raw.dialect == NAME else None
 
@@ -169,7 +171,10 @@ def _grounding(pieces: list[Piece]) -> dict[str, Any]:
     quoted = {"citationMetadata": {"citations": quotes}} if quotes else {}
     if not supports:
         return quoted
-    chunks = [{"web": {"uri": url, "title": title}} for url, title in places]
+    chunks: list[dict[str, Any]] = [
+        {"web": {"uri": url, "title": title}} if url else {"retrievedContext": {"title": title}}
+        for url, title in places
+    ]
     return {"groundingMetadata": {"groundingChunks": chunks, "groundingSupports": supports}, **quoted}
 
 
@@ -209,7 +214,8 @@ class GeminiRenderer:
             case BlockDelta():
                 return self._delta(event)
             case BlockStart():
-                self._open[event.index] = Piece(event.kind, event.id, event.name, event.choice, raw=event.raw)
+                said = Piece(event.kind, event.id, event.name, event.choice, raw=event.raw, media=event.media)
+                self._open[event.index] = said
                 self._texts[event.index] = []
             case BlockEnd():
                 return self._end(self._open.pop(event.index), self._texts.pop(event.index))

@@ -16,7 +16,7 @@ NAME: Final = DialectName.GEMINI
 # Two strings that stand for a signature where there is none (Gemini API, "Thought signatures").
 STAND_IN: Final = "skip_thought_signature_validator"
 _STAND_INS: Final = frozenset({STAND_IN, "context_engineering_is_the_way_to_go"})
-_PLAIN: Final = str.maketrans("-_", "+/")  # Google takes both alphabets of base64, and its SDK sends the other
+PLAIN: Final = str.maketrans("-_", "+/")  # Google takes both alphabets of base64, and its SDK sends the other
 RESOLUTIONS: Final = {
     "low": "MEDIA_RESOLUTION_LOW",
     "auto": "MEDIA_RESOLUTION_MEDIUM",
@@ -26,7 +26,7 @@ RESOLUTIONS: Final = {
 _MEDIA: Final = frozenset({"inlineData", "fileData", "thoughtSignature"})
 _SNAKE: Final = re.compile(r"_([a-z0-9])")
 _CARRIED: Final = "carried"
-_FILES: Final = "https://generativelanguage.googleapis.com/"
+_FILES: Final = ("https://generativelanguage.googleapis.com/", "gs://")  # what Google alone can read, with a key
 
 
 def camel(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,14 +79,15 @@ def media_of(part: Mapping[str, Any]) -> Block | None:
     if isinstance(inline, dict):
         given = camel(inline)
         kind = read.text(given.get("mimeType"))
-        data = read.text(given.get("data")).translate(_PLAIN)
+        data = read.text(given.get("data")).translate(PLAIN)
         source = Source(data=data, media_type=kind or None)
         name = read.text(given.get("displayName")) or None
     elif isinstance(file, dict):
         given = camel(file)
         kind, uri = read.text(given.get("mimeType")), read.text(given.get("fileUri"))
-        kept = uri.startswith(_FILES)
-        source = Source(file_id=uri if kept else None, url=None if kept else uri, media_type=kind or None)
+        if uri.startswith(_FILES):
+            return Foreign(Opaque(NAME, "file", dict(part)), content=True)
+        source = Source(url=uri, media_type=kind or None)
         name = read.text(given.get("displayName")) or None
     else:
         return None

@@ -21,6 +21,8 @@ from proxy.dialects.request import (
     Think,
     Tool,
     Turn,
+    checked,
+    places_of,
 )
 
 SAME: Final = {
@@ -47,16 +49,20 @@ def read_request(body: Mapping[str, Any]) -> Request:
     """See `Dialect`. Model and streaming stand in the path, not here."""
     said = camel(body)
     turns: list[Turn] = []
+    spots: list[tuple[str, list[str]]] = []  # where each turn and its blocks stand
     system = tuple(block for part in content_parts(said.get("systemInstruction")) for block in _blocks(part, "", {}))
     if system:
         turns.append(Turn(Role.SYSTEM, system))
+        spots.append(("systemInstruction", ["systemInstruction"] * len(system)))
     contents = said.get("contents")
     calls: dict[str, list[str]] = {}
     listed = [contents] if isinstance(contents, dict | str) else read.must_list(contents, "contents")
     for n, content in enumerate(listed):
-        turns.append(_turn(content, f"contents[{n}]", calls))
+        spots.append((f"contents[{n}]", []))
+        turns.append(_turn(content, f"contents[{n}]", calls, spots[-1][1]))
     request = Request(NAME, read.text(said.get("model")) or None, tuple(turns))
     request.tools = tuple(_tools(said.get("tools")))
+    request.places = places_of(spots, _tool_places(said.get("tools")))
     request.extras = {name: value for name, value in said.items() if name not in _STRUCTURE and value is not None}
     _read_config(camel(read.table(said.get("generationConfig"))), request)
     _read_tool_config(camel(read.table(said.get("toolConfig"))), request)
@@ -64,10 +70,10 @@ def read_request(body: Mapping[str, Any]) -> Request:
     if tier is not None:
         request.params[Param.SERVICE_TIER] = {"standard": "default", "unspecified": "auto"}.get(str(tier), tier)
         request.names[Param.SERVICE_TIER] = "serviceTier"
-    return request
+    return checked(request)
 
 
-def _turn(content: object, where: str, calls: dict[str, list[str]]) -> Turn:
+def _turn(content: object, where: str, calls: dict[str, list[str]], spots: list[str]) -> Turn:
     if not isinstance(content, str):
         content = read.must_table(content, where)
         if content.get("role") not in (None, "user", "model", "function", "system"):
@@ -82,6 +88,7 @@ def _turn(content: object, where: str, calls: dict[str, list[str]]) -> Turn:
             _put_back(thought, blocks)
         left = {key: value for key, value in part.items() if key != "thoughtSignature" or not thoughts}
         blocks += _blocks(left, f"{place}_{n}", calls)
+        spots += [f"{where}.parts[{n}]"] * (len(blocks) - len(spots))
     named = {"model": Role.ASSISTANT, "system": Role.SYSTEM}.get(str(role), Role.USER)
     return Turn(named, tuple(blocks))
 
@@ -188,6 +195,16 @@ def _tools(value: object) -> Iterator[Tool | ServerTool]:
             elif given is not None:
                 options = dict(given) if isinstance(given, dict) else {}
                 yield ServerTool(BUILT_IN.get(key) or _ALSO.get(key, key), Opaque(NAME, key, {key: given}), options)
+
+
+def _tool_places(value: object) -> Iterator[str]:
+    listed = [value] if isinstance(value, dict) else value if isinstance(value, list) else []
+    for n, entry in enumerate(listed):
+        for key, given in camel(entry).items():
+            if key == "functionDeclarations":
+                yield from (f"tools[{n}].functionDeclarations[{m}]" for m in range(len(read.rows(given))))
+            elif given is not None:
+                yield f"tools[{n}].{key}"
 
 
 def _tool(declared: Mapping[str, Any], where: str) -> Tool:

@@ -38,8 +38,10 @@ from proxy.dialects.request import (
     Say,
     Turn,
     Unsayable,
+    described,
     say_params,
 )
+from proxy.dialects.toolbox import given_to
 
 _MOST_STOPS: Final = 5
 _SEALED: Final = frozenset({"text", "inlineData", "fileData"})  # what a signature of its own may stand on
@@ -206,11 +208,7 @@ class _Writer:
                 self._lose(f"{at}.{name}", "media have no such mark")
 
     def _call(self, block: ToolCall, at: str) -> dict[str, Any]:
-        given = (
-            {"input": block.arguments}
-            if block.custom
-            else decode_object(block.arguments.encode("utf-8", "surrogatepass") or b"{}")
-        )
+        given = given_to(block)
         if given is None:
             self._lose(f"{at}.arguments", "they are not a JSON object", content=True)
         call: dict[str, Any] = {"name": block.name, "args": given or {}}
@@ -292,7 +290,7 @@ def _say_format(value: Format, said: dict[str, Any]) -> None:
         said["config"]["responseJsonSchema"] = value.schema
         return
     lost: set[str] = set()
-    said["config"]["responseJsonSchema"] = mended(value.schema, lost)
+    said["config"]["responseJsonSchema"] = mended(described(value), lost)
     said["losses"] += [Loss(f"response_format.schema {key}", "its schemas have no such word") for key in sorted(lost)]
 
 

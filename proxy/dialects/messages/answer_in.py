@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from proxy.dialects import read, sse
 from proxy.dialects.base import DialectName, Unreadable
-from proxy.dialects.blocks import Count, Finish, Opaque
+from proxy.dialects.blocks import Cite, Count, Finish, Opaque
 from proxy.dialects.events import (
     BlockCite,
     BlockDelta,
@@ -204,7 +206,7 @@ class MessagesParser:
             self._given[at] = encode(entry["input"]).decode() if entry.get("input") else "{}"
         if text:
             out.append(BlockDelta(start.index, text))
-        out += [BlockCite(start.index, cite_of(row)) for row in read.rows(entry.get("citations"))]
+        out += [BlockCite(start.index, _cite(row)) for row in read.rows(entry.get("citations"))]
         sealed = read.text(entry.get("signature")) or read.text(entry.get("data"))
         if kind is Kind.REASONING and sealed:
             out.append(self._sealed(start.index, read.text(entry.get("type")), sealed))
@@ -227,7 +229,7 @@ class MessagesParser:
             case "signature_delta":
                 return [self._sealed(index, "thinking", read.text(delta.get("signature")))]
             case "citations_delta":
-                return [BlockCite(index, cite_of(read.table(delta.get("citation"))))]
+                return [BlockCite(index, _cite(read.table(delta.get("citation"))))]
             case _:
                 text = read.text(delta.get("content"))
         if not text:
@@ -251,6 +253,11 @@ class MessagesParser:
         more = {name: body.get(name) for name in ("stop_sequence", "stop_details")}
         out += self._message_delta({"delta": {"stop_reason": reason, **more}})
         return [*out, *self._end()]
+
+
+def _cite(row: Mapping[str, Any]) -> Cite:
+    """A citation of the block that it stands in; where in its source it is, is no place of the answer."""
+    return replace(cite_of(row), start=None, end=None)
 
 
 def read_answer(body: Mapping[str, Any], origin: str) -> Iterable[Event]:

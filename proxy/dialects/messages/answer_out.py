@@ -27,9 +27,11 @@ from proxy.dialects.json import decode_object, encode
 
 NAME: Final = DialectName.MESSAGES
 UNTOLD: Final[Untold] = {
+    Aspect.DOCUMENT_CITATIONS: "a citation says where in which document of the question, which others do not tell",
     Aspect.LOGPROBS: "there are no log probabilities",
     Aspect.CHOICES: "there is one answer to a question",
     Aspect.AUDIO: "answers have no sound",
+    Aspect.IMAGES: "answers have no pictures",
     Aspect.SEARCHES: "a search of another provider's is told by its citations alone",
     Aspect.BUILT_IN_TOOLS: "there is no place for the work of another provider's own tools",
     Aspect.AUDIO_TOKENS: "usage does not tell sound apart",
@@ -111,8 +113,8 @@ def _entry(piece: Piece) -> dict[str, Any] | None:
     match piece.kind:
         case Kind.TEXT | Kind.REFUSAL:
             entry["text"] = piece.text
-            if piece.cites:
-                entry["citations"] = [cite_out(cite) for cite in piece.cites]
+            cites = [row for cite in piece.cites if (row := cite_out(cite)) is not None]
+            entry |= {"citations": cites} if cites else {}
         case Kind.REASONING | Kind.SUMMARY:
             return _thinking(piece)
         case Kind.TOOL_CALL | Kind.SERVER_CALL:
@@ -149,10 +151,13 @@ def _thinking(piece: Piece) -> dict[str, Any]:
     return {"type": "thinking", "thinking": piece.text, "signature": sealed}
 
 
-def cite_out(cite: Cite) -> dict[str, Any]:
-    """One citation, as its maker wrote it where that was this dialect."""
+def cite_out(cite: Cite) -> dict[str, Any] | None:
+    """One citation, as its maker wrote it where that was this dialect; None for one of a document: `char_location` and
+    its kin count the documents of the question and the signs within."""
     if cite.raw is not None and cite.raw.dialect == NAME:
         return dict(cite.raw.data)
+    if not cite.url:
+        return None
     return {
         "type": "web_search_result_location",
         "url": cite.url,
@@ -192,7 +197,9 @@ class MessagesRenderer:
             case BlockSeal():
                 self._sealed[event.index] = event.seal
             case BlockCite():
-                return self._said(event.index, {"type": "citations_delta", "citation": cite_out(event.cite)})
+                row = cite_out(event.cite)
+                said = {"type": "citations_delta", "citation": row}
+                return b"" if row is None else self._said(event.index, said)
             case Started():
                 return self._greet(event)
             case Counted():

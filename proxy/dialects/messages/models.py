@@ -1,13 +1,15 @@
-"""What each family of Claude models takes of thinking, sampling and forced calls, by name: data, not rules.
+"""What each family of Claude models takes of thinking, sampling and forced calls, and how much it can say, by name.
 
-Sources: Claude docs, "Thinking" (configuring, display, tool use), "Effort", "What's new in Claude Opus 5.5", the
-migration guides of Opus 4.7 and Fable 5, "Mid-conversation system messages"; read 2026-11. A name that says nothing
+Data, not rules. Sources: Claude docs, "Models overview" and the page of each model (max output), "Context windows",
+"Thinking" (configuring, display, tool use), "Effort", "What's new in Claude Opus 5.5", the migration guides of Opus 4.7
+and Fable 5, "Mid-conversation system messages"; read 2026-11. A name that says nothing
 of Claude is another maker's model behind the same dialect: it is asked as the client asked.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -29,12 +31,16 @@ class Ways(msgspec.Struct, frozen=True):
     force: bool = True  # a call can be forced
     forced: bool = False  # and while it thinks as it likes, too
     system_inside: bool = False  # instructions may stand between turns
+    output: int | None = None  # tokens that an answer can have; None: nobody says
+    window: int | None = None  # tokens that question and limit together may have, where more of them is refused
 
 
 _LEVELS: Final = ("low", "medium", "high", "xhigh", "max")
-_NEW: Final = Ways(adaptive=True, on=True, efforts=_LEVELS, sampling=False, forced=True)
+_LEAST_BYTES: Final = 2  # of a token, about
+_SHORT: Final = 200_000  # the window of the models before 4.5, which refuse a limit that does not fit into it
+_NEW: Final = Ways(adaptive=True, on=True, efforts=_LEVELS, sampling=False, forced=True, output=128_000)
 _ALWAYS: Final = msgspec.structs.replace(_NEW, off=False, system_inside=True)
-_OLD: Final = Ways(manual=True, first="manual")
+_OLD: Final = Ways(manual=True, first="manual", output=64_000)
 _OTHERS: Final = Ways(manual=True, adaptive=True, first="manual", efforts=None, forced=True)
 
 # The first that is found in a name counts; dots are written as dashes.
@@ -51,13 +57,17 @@ _FAMILIES: Final = tuple(
         (r"opus-4-7(?!\d)", msgspec.structs.replace(_NEW, on=False, forced=False)),
         (
             r"(opus|sonnet)-4-6(?!\d)",
-            Ways(manual=True, adaptive=True, efforts=("low", "medium", "high", "max"), both=False),
+            Ways(manual=True, adaptive=True, efforts=("low", "medium", "high", "max"), both=False, output=128_000),
         ),
         (r"opus-4-5(?!\d)", msgspec.structs.replace(_OLD, efforts=("low", "medium", "high"), both=False)),
+        (r"claude-opus-4-1(?!\d)", msgspec.structs.replace(_OLD, both=False, output=32_000, window=_SHORT)),
         (r"claude-(opus|sonnet|haiku)-4-[1-5](?!\d)", msgspec.structs.replace(_OLD, both=False)),
-        (r"claude-(opus|sonnet|haiku)-4|claude-3-7", _OLD),
-        (r"claude-(\d|instant)", Ways()),
-        (r"claude-[a-z]+-\d", _NEW),
+        (r"claude-opus-4", msgspec.structs.replace(_OLD, output=32_000, window=_SHORT)),
+        (r"claude-(sonnet|haiku)-4|claude-3-7", msgspec.structs.replace(_OLD, window=_SHORT)),
+        (r"claude-3-5", Ways(output=8192, window=_SHORT)),
+        (r"claude-(\d|instant)", Ways(output=4096, window=_SHORT)),
+        (r"claude-[a-z]+-5(?!\d)", _NEW),
+        (r"claude-[a-z]+-\d", msgspec.structs.replace(_NEW, output=64_000)),  # not known yet: what all can say
     )
 )
 
@@ -67,3 +77,12 @@ def ways_of(model: str) -> Ways:
     """What the model of this name takes, however a cloud spells it."""
     name = model.lower().replace(".", "-")
     return next((ways for pattern, ways in _FAMILIES if pattern.search(name)), _OTHERS)
+
+
+def limit_of(model: str, otherwise: int, size: Callable[[], int]) -> int:
+    """How many tokens an answer may have where the client sets no limit. `size`: the bytes of the question."""
+    ways = ways_of(model)
+    limit = ways.output or otherwise
+    if ways.window is None or limit <= otherwise:
+        return limit
+    return min(limit, max(otherwise, ways.window - size() // _LEAST_BYTES))

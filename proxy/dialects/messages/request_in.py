@@ -23,7 +23,19 @@ from proxy.dialects.blocks import (
     ToolResult,
 )
 from proxy.dialects.json import encode
-from proxy.dialects.request import BadRequest, Choice, Format, Param, Request, Role, ServerTool, Think, Tool, Turn
+from proxy.dialects.request import (
+    BadRequest,
+    Choice,
+    Format,
+    Param,
+    Request,
+    Role,
+    ServerTool,
+    Think,
+    Tool,
+    Turn,
+    checked,
+)
 
 NAME: Final = DialectName.MESSAGES
 SAME: Final = {
@@ -51,8 +63,11 @@ def read_request(body: Mapping[str, Any]) -> Request:
     request = Request(NAME, read.text(body.get("model")) or None, tuple(turns), stream=body.get("stream") is True)
     request.tools = tuple(_tools(body.get("tools")))
     first = len(turns) - len(body["messages"])
-    for n, turn in enumerate(turns[first:]):
+    for n, turn in enumerate(turns):
         request.extras |= {f"messages[{n}].{name}": value for name, value in turn.extras.items()}
+    if first:  # `system` is the first turn here
+        request.places = {f"messages[{n + 1}]": f"messages[{n}]" for n in range(len(body["messages"]))}
+        request.places |= {f"messages[0].content[{m}]": f"system[{m}]" for m in range(len(system))}
     for name, value in body.items():
         if name in _STRUCTURE or value is None:
             continue
@@ -63,7 +78,7 @@ def read_request(body: Mapping[str, Any]) -> Request:
                 request.names[param] = name
         elif name not in _READ or not _READ[name](value, request):
             request.extras[name] = value
-    return request
+    return checked(request)
 
 
 def _turn(message: object, where: str) -> Turn:

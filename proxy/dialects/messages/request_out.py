@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -22,13 +22,15 @@ from proxy.dialects.blocks import (
     ToolCall,
     ToolResult,
 )
-from proxy.dialects.json import decode_object
-from proxy.dialects.messages.models import ways_of
+from proxy.dialects.json import encode
+from proxy.dialects.messages.models import limit_of, ways_of
 from proxy.dialects.messages.schemas import compiled
 from proxy.dialects.messages.thinking import say_think, settle
 from proxy.dialects.messages.tools import marked, say_choice, say_parallel, say_search, tools_out
 from proxy.dialects.names import plain
-from proxy.dialects.request import Format, Loss, Param, Request, Role, Say, Turn, Unsayable, say_params
+from proxy.dialects.request import Format, Loss, Param, Request, Role, Say, Turn, Unsayable, described, say_params
+from proxy.dialects.shown import shown
+from proxy.dialects.toolbox import given_to
 
 NAME: Final = DialectName.MESSAGES
 _PICTURES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
@@ -38,15 +40,16 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
     """See `Dialect`."""
     losses: list[Loss] = []
     body: dict[str, Any] = {"model": target.model, "max_tokens": target.max_tokens}
-    system, turns = _split(request.turns)
+    system, turns = _split(enumerate(request.turns) if request.home == NAME else shown(request.turns))
     if system:
-        body["system"] = _plain([e for n, b in enumerate(system) for e in _entry(b, target, f"system[{n}]", losses)])
+        body["system"] = _plain([entry for at, block in system for entry in _entry(block, target, at, losses)])
     body["messages"] = _messages(request, turns, target, losses)
     if not body["messages"] and "system" in body:  # there has to be a question
         body["messages"] = [{"role": "user", "content": body.pop("system")}]
     tools = list(tools_out(request, losses))
     if tools:
         body["tools"] = tools
+    body["max_tokens"] = limit_of(target.model, target.max_tokens, lambda: len(encode(body)))
     losses += _parameters(request, body)
     if not body.get("tools"):
         body.pop("tool_choice", None)
@@ -74,14 +77,14 @@ def _parameters(request: Request, body: dict[str, Any]) -> list[Loss]:
     return [loss for loss in losses if loss.what not in request.extras]
 
 
-def _split(turns: tuple[Turn, ...]) -> tuple[list[Block], list[tuple[int, Turn]]]:
+def _split(turns: Iterable[tuple[int, Turn]]) -> tuple[list[tuple[str, Block]], list[tuple[int, Turn]]]:
     """What the instructions in front say, and the rest. Later instructions are said by the user."""
-    system: list[Block] = []
+    system: list[tuple[str, Block]] = []
     rest: list[tuple[int, Turn]] = []
-    for n, turn in enumerate(turns):
+    for n, turn in turns:
         instructs = turn.role in (Role.SYSTEM, Role.DEVELOPER)
         if instructs and not rest:
-            system += turn.content
+            system += [(f"messages[{n}].content[{m}]", block) for m, block in enumerate(turn.content)]
         else:
             rest.append((n, turn))
     return system, rest
@@ -228,11 +231,7 @@ def _document(block: Document) -> dict[str, Any] | None:
 
 
 def _call(block: ToolCall, where: str, losses: list[Loss]) -> dict[str, Any]:
-    given = (
-        {"input": block.arguments}
-        if block.custom
-        else decode_object(block.arguments.encode("utf-8", "surrogatepass") or b"{}")
-    )
+    given = given_to(block)
     if given is None:
         losses.append(Loss(f"{where}.arguments", "they are not a JSON object", content=True))
     more = block.seal.data if block.seal is not None and block.seal.dialect == NAME else {}
@@ -261,9 +260,7 @@ def _say_format(value: Format, body: dict[str, Any]) -> None:
     if value.schema is None:
         raise Unsayable("JSON without a schema cannot be asked for; ask for it in words")
     lost: set[str] = set()
-    schema = compiled(value.schema, lost)
-    if value.description and isinstance(schema, dict):
-        schema.setdefault("description", value.description)
+    schema = compiled(described(value), lost)
     body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
     if lost:
         raise Unsayable(f"its schemas have no {', '.join(sorted(lost))}")
@@ -281,6 +278,9 @@ def _say_tier(value: Any, body: dict[str, Any]) -> None:
 
 
 def _say_user(value: Any, body: dict[str, Any]) -> None:
+    before = body.get("metadata", {}).get("user_id")
+    if before not in (None, value):
+        raise Unsayable("there is one id of a user; the other one was taken")
     body["metadata"] = {"user_id": value}
 
 

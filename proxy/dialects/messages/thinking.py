@@ -96,7 +96,7 @@ def _show(value: Think, body: dict[str, Any], ways: Ways, *, own: bool) -> None:
 def settle(body: dict[str, Any], name: Callable[[Param], str], *, asked: bool) -> list[Loss]:
     """Make what was written go together; what had to give way. `asked`: the client named `max_tokens` itself."""
     ways = ways_of(str(body["model"]))
-    why = _room(body, asked=asked) or _unforced(body, ways) or _unbroken(body)
+    why = _room(body, fixed=asked or ways.output is not None) or _unforced(body, ways) or _unbroken(body)
     losses = list(_choice(body, ways, name))
     if why:
         losses.append(Loss(name(Param.REASONING), why))
@@ -112,13 +112,13 @@ def _thinks(body: dict[str, Any]) -> str:
     return kind if kind in ("enabled", "adaptive") else ""
 
 
-def _room(body: dict[str, Any], *, asked: bool) -> str:
-    """A budget counts into `max_tokens` and has to be smaller."""
+def _room(body: dict[str, Any], *, fixed: bool) -> str:
+    """A budget counts into `max_tokens` and has to be smaller. `fixed`: the limit can be no higher."""
     budget = read.number(read.table(body.get("thinking")).get("budget_tokens"))
     limit = body["max_tokens"]
     if not budget or not isinstance(limit, int) or budget < limit:
         return ""
-    if not asked:
+    if not fixed:
         body["max_tokens"] = limit + budget
         return ""
     if limit <= LEAST:

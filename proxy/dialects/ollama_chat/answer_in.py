@@ -91,6 +91,10 @@ class OllamaParser:
     def _message(self, message: Mapping[str, Any], out: list[Event]) -> None:
         out += self._flow.text(0, Kind.REASONING, read.text(message.get("thinking")))
         out += self._flow.text(0, Kind.TEXT, read.text(message.get("content")))
+        images = message.get("images")
+        for data in images if isinstance(images, list) else ():
+            if isinstance(data, str) and data:
+                out += self._flow.whole(0, Kind.IMAGE, data)
         for call in read.rows(message.get("tool_calls")):
             function = read.table(call.get("function"))
             given = function.get("arguments")

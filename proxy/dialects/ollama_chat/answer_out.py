@@ -26,6 +26,7 @@ from proxy.dialects.json import decode_object, encode
 
 UNTOLD: Final[Untold] = {
     Aspect.CITATIONS: "texts have no sources",
+    Aspect.DOCUMENT_CITATIONS: "texts have no sources",
     Aspect.CHOICES: "there is one answer to a question",
     Aspect.AUDIO: "answers have no sound",
     Aspect.SEARCHES: "there is no place for the work of another provider's own tools",
@@ -63,6 +64,9 @@ def write_answer(answer: Answer, head: ReplyHead) -> dict[str, Any]:
     calls = [call_of(piece) for piece in pieces if piece.kind in _CALLS]
     if calls:
         message["tool_calls"] = calls
+    images = [piece.text for piece in pieces if piece.kind is Kind.IMAGE]
+    if images:
+        message["images"] = images
     body = {**_frame(answer.model, answer.created, head), "message": message}
     tokens = [token for piece in pieces for token in piece.logprobs]
     if tokens:
@@ -104,7 +108,7 @@ class OllamaRenderer:
             case BlockEnd() if event.index in self._open:
                 piece = self._open.pop(event.index)
                 piece.text = "".join(self._texts.pop(event.index, ()))
-                return self._say({"tool_calls": [call_of(piece)]}) if piece.kind in _CALLS else b""
+                return self._whole(piece)
             case BlockLogprobs() if event.index in self._open:
                 return self._say({}, logprobs=list(event.tokens))
             case Started():
@@ -118,6 +122,11 @@ class OllamaRenderer:
             case _:
                 pass
         return b""
+
+    def _whole(self, piece: Piece) -> bytes:
+        if piece.kind in _CALLS:
+            return self._say({"tool_calls": [call_of(piece)]})
+        return self._say({"images": [piece.text]}) if piece.kind is Kind.IMAGE else b""
 
     def _delta(self, event: BlockDelta) -> bytes:
         piece = self._open[event.index]

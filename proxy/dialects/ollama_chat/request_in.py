@@ -10,7 +10,7 @@ from proxy.dialects.base import DialectName
 from proxy.dialects.blocks import Block, Image, Reasoning, Source, Text, ToolCall, ToolResult
 from proxy.dialects.chat.request_in import tools_of
 from proxy.dialects.json import encode
-from proxy.dialects.request import BadRequest, Format, Param, Request, Role, Think, Turn
+from proxy.dialects.request import BadRequest, Format, Param, Request, Role, Think, Turn, checked
 
 NAME: Final = DialectName.OLLAMA
 OPTIONS: Final = {
@@ -58,7 +58,7 @@ def read_request(body: Mapping[str, Any]) -> Request:
         effort = think if isinstance(think, str) else None
         request.params[Param.REASONING] = Think(effort, enabled=think if isinstance(think, bool) else None)
         request.names[Param.REASONING] = "think"
-    return request
+    return checked(request)
 
 
 def _turn(message: object, where: str, number: int, calls: dict[str, list[str]]) -> Turn:

@@ -18,7 +18,6 @@ from proxy.dialects.blocks import (
     ToolCall,
     ToolResult,
 )
-from proxy.dialects.json import decode_object
 from proxy.dialects.ollama_chat.request_in import NAME, OPTIONS, SAME
 from proxy.dialects.request import (
     Choice,
@@ -33,8 +32,10 @@ from proxy.dialects.request import (
     Tool,
     Turn,
     Unsayable,
+    described,
     say_params,
 )
+from proxy.dialects.toolbox import given_to
 
 
 def write_request(request: Request, target: Target) -> tuple[dict[str, Any], list[Loss]]:
@@ -110,7 +111,7 @@ def _unmarked(block: Block, at: str, losses: list[Loss]) -> None:
 
 
 def _call(block: ToolCall, said: dict[str, Any], at: str, losses: list[Loss]) -> None:
-    given = {"input": block.arguments} if block.custom else decode_object(block.arguments.encode() or b"{}")
+    given = given_to(block)
     if given is None:
         losses.append(Loss(f"{at}.arguments", "they are not a JSON object", content=True))
     function = {"name": block.name, "arguments": given or {}}
@@ -156,7 +157,7 @@ def _in_options(name: str) -> Say:
 
 
 def _say_format(value: Format, body: dict[str, Any]) -> None:
-    body["format"] = "json" if value.schema is None else value.schema
+    body["format"] = "json" if value.schema is None else described(value)
 
 
 _EFFORTS: Final = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "max"}
@@ -171,6 +172,8 @@ def _say_think(value: Think, body: dict[str, Any]) -> None:
         raise Unsayable(f"how much to think is low, medium, high or max; {body['think']!s:.9} was taken")
     if value.budget is not None:
         raise Unsayable("thinking has no budget; it was put on")
+    if value.summary not in (None, "omitted"):
+        raise Unsayable("whether thinking is shown cannot be asked for; it was put on")
 
 
 def _say_choice(value: Choice, body: dict[str, Any]) -> None:

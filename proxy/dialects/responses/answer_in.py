@@ -25,7 +25,7 @@ from proxy.dialects.events import (
     Started,
 )
 from proxy.dialects.json import decode
-from proxy.dialects.responses.request_in import call_seal, cite_of, name_of, reasoning_of
+from proxy.dialects.responses.request_in import PICTURE, call_seal, cite_of, name_of, reasoning_of
 
 NAME: Final = DialectName.RESPONSES
 _CALLS: Final = {
@@ -234,6 +234,8 @@ class ResponsesParser:
             out += self._calls.done(at)
         elif kind == "reasoning":
             self._reasoned(at, item, out)
+        elif kind == PICTURE and read.text(item.get("result")):
+            self._picture(item, out)
         elif kind:
             self._foreign(kind, item, out)
         self._items.add(at)
@@ -247,6 +249,15 @@ class ResponsesParser:
             if index is not None and block.seal is not None:
                 out.append(BlockSeal(index, block.seal))
             out += self._ledger.end(("reasoning", at, kind))
+
+    def _picture(self, item: Mapping[str, Any], out: list[Event]) -> None:
+        """A picture that was made, when it is whole; the sketches of it that a client may ask for are not told."""
+        form = read.text(item.get("output_format"))
+        raw = Opaque(NAME, PICTURE, {name: value for name, value in item.items() if name != "result"}, self._origin)
+        ident, media = read.text(item.get("id")), f"image/{form}" if form else ""
+        start = self._ledger.start("item", Kind.IMAGE, ident=ident, raw=raw, media=media)
+        out += [start, BlockDelta(start.index, read.text(item.get("result")))]
+        out += self._ledger.end("item")
 
     def _foreign(self, kind: str, item: Mapping[str, Any], out: list[Event]) -> None:
         of = Kind.SERVER_CALL if kind in _SERVER_CALLS else Kind.FOREIGN

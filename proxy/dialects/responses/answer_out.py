@@ -10,7 +10,7 @@ from typing import Any, Final
 from proxy.dialects import seals
 from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.base import DialectName, ReplyHead
-from proxy.dialects.blocks import Cite, Count, Finish
+from proxy.dialects.blocks import Count, Finish
 from proxy.dialects.events import (
     Answer,
     BlockCite,
@@ -26,15 +26,19 @@ from proxy.dialects.events import (
     Kind,
     Piece,
     Started,
+    tells,
     unfold,
 )
 from proxy.dialects.json import decode_object, encode
 from proxy.dialects.request import Tool
+from proxy.dialects.responses.items import beside_call, cite_out, drawn, own, server_call
+from proxy.dialects.responses.request_in import PICTURE
 from proxy.dialects.responses.request_out import echo
 from proxy.dialects.toolbox import Restored
 
 NAME: Final = DialectName.RESPONSES
 UNTOLD: Final[Untold] = {
+    Aspect.DOCUMENT_CITATIONS: "a citation is of an address or of a file that OpenAI keeps",
     Aspect.CHOICES: "there is one answer to a question",
     Aspect.AUDIO: "answers have no sound",
     Aspect.BUILT_IN_TOOLS: "there is no place for the work of another provider's own tools",
@@ -54,6 +58,7 @@ _PREFIXES: Final = {
     Kind.TOOL_CALL: "fc",
     Kind.CUSTOM_CALL: "ctc",
     Kind.SERVER_CALL: "ws",
+    Kind.IMAGE: "ig",
 }
 
 
@@ -124,11 +129,23 @@ class ResponsesRenderer:
                 self._count = count
             case Finished(choice=0):
                 self._finish = event
+                return self._explained(event)
             case Done():
                 return self._done()
             case _:
                 pass
         return b""
+
+    def _explained(self, finish: Finished) -> bytes:
+        """Why nothing is said, where the provider tells it to people: the words of a refusal."""
+        if not tells(finish) or self._message is not None or any(i["type"] == "message" for i in self._output()):
+            return b""
+        start = BlockStart(-1, Kind.REFUSAL)
+        return self._start(start) + self._delta(start.index, finish.note) + self._end(start.index)
+
+    def _output(self) -> list[dict[str, Any]]:
+        output: list[dict[str, Any]] = self.response["output"]
+        return output
 
     def _say(self, kind: str, **fields: Any) -> bytes:
         body = {"type": kind, "sequence_number": self._sequence, **fields}
@@ -141,7 +158,7 @@ class ResponsesRenderer:
     def _start(self, event: BlockStart) -> bytes:
         if event.choice:
             return b""
-        piece = Piece(event.kind, event.id, event.name, raw=event.raw)
+        piece = Piece(event.kind, event.id, event.name, raw=event.raw, media=event.media)
         self._texts[event.index] = []
         if event.kind in _WORDS:
             return self._part(event.index, piece)
@@ -152,7 +169,12 @@ class ResponsesRenderer:
         self._at += 1
         item.setdefault("id", self._ident(piece.kind))
         self._open[event.index] = (self._at, piece, item)
-        return out + self._say("response.output_item.added", output_index=self._at, item=item)
+        out += self._say("response.output_item.added", output_index=self._at, item=item)
+        if event.kind is Kind.IMAGE:
+            place = {"item_id": item["id"], "output_index": self._at}
+            out += self._say("response.image_generation_call.in_progress", **place)
+            out += self._say("response.image_generation_call.generating", **place)
+        return out
 
     def _item(self, piece: Piece) -> dict[str, Any] | None:
         """An item as it begins; None for what this dialect has no word for."""
@@ -165,8 +187,11 @@ class ResponsesRenderer:
             case Kind.CUSTOM_CALL:
                 call = {"type": "custom_tool_call", "call_id": piece.id, **self._named(piece.name), "input": ""}
                 return {**call, "status": "in_progress"}
+            case Kind.IMAGE:
+                ident = {"id": piece.id} if own(piece) and piece.id else {}
+                return {"type": PICTURE, **ident, "status": "in_progress", "result": None}
             case Kind.SERVER_CALL if piece.raw is not None and piece.raw.dialect != NAME:
-                return _server_call(piece)
+                return server_call(piece)
             case Kind.SERVER_CALL | Kind.FOREIGN if piece.raw is not None and piece.raw.dialect == NAME:
                 return dict(piece.raw.data)
             case _:
@@ -245,8 +270,7 @@ class ResponsesRenderer:
         elif isinstance(event, BlockLogprobs):
             if piece.kind is Kind.TEXT:
                 item["part"]["logprobs"] += event.tokens
-        elif piece.kind is Kind.TEXT:
-            row = cite_out(event.cite)
+        elif piece.kind is Kind.TEXT and (row := cite_out(event.cite)) is not None:
             item["part"]["annotations"].append(row)
             n = len(item["part"]["annotations"]) - 1
             return self._say(
@@ -265,13 +289,17 @@ class ResponsesRenderer:
         out = b""
         match piece.kind:
             case Kind.TOOL_CALL:
-                item |= {"arguments": text, "status": "completed", **_beside_call(piece)}
+                item |= {"arguments": text, "status": "completed", **beside_call(piece)}
                 out = self._say("response.function_call_arguments.done", **place, arguments=text, name=item["name"])
             case Kind.CUSTOM_CALL:
-                item |= {"input": text, "status": "completed", **_beside_call(piece)}
+                item |= {"input": text, "status": "completed", **beside_call(piece)}
                 out = self._say("response.custom_tool_call_input.done", **place, input=text)
             case Kind.REASONING | Kind.SUMMARY:
                 out = self._thought(place, piece, item, text)
+            case Kind.IMAGE:
+                piece.text = text
+                item |= drawn(piece)
+                out = self._say("response.image_generation_call.completed", **place)
             case Kind.SERVER_CALL if piece.raw is not None and piece.raw.dialect != NAME:
                 query = (decode_object(text.encode("utf-8", "surrogatepass")) or {}).get("query")
                 item["status"] = "completed"
@@ -345,25 +373,3 @@ def _opening(event: Started, head: ReplyHead) -> dict[str, Any]:
         "usage": None,
         **echo(head.request),
     }
-
-
-def _beside_call(piece: Piece) -> dict[str, Any]:
-    seal = piece.seal
-    return seal.data if seal is not None and seal.dialect == NAME and isinstance(seal.data, dict) else {}
-
-
-def _server_call(piece: Piece) -> dict[str, Any] | None:
-    """Another dialect's search, as this dialect tells of one. What came of it is in the text and its citations."""
-    if piece.name not in ("web_search", "google_search"):
-        return None
-    given = decode_object(encode((piece.raw.data if piece.raw else {}).get("input") or {})) or {}
-    action = {"type": "search", "query": str(given.get("query") or "")}
-    return {"type": "web_search_call", "status": "in_progress", "action": action}
-
-
-def cite_out(cite: Cite) -> dict[str, Any]:
-    """An annotation of a text."""
-    if cite.raw is not None and cite.raw.dialect == NAME:
-        return dict(cite.raw.data)
-    start, end = cite.start or 0, cite.end or 0
-    return {"type": "url_citation", "url": cite.url, "title": cite.title, "start_index": start, "end_index": end}

@@ -37,6 +37,8 @@ from proxy.dialects.request import (
     Think,
     Tool,
     Turn,
+    checked,
+    places_of,
 )
 from proxy.dialects.toolbox import flat_name
 
@@ -64,6 +66,7 @@ SERVER_TOOLS: Final = {
     "web_search_preview_2025_03_11": "web_search",
     "code_interpreter": "code_execution",
 }
+PICTURE: Final = "image_generation_call"
 _STRUCTURE: Final = frozenset({"model", "input", "instructions", "tools", "stream", "stream_options"})
 _PLAIN: Final = {"truncation": ("disabled",), "background": (False,)}  # values that ask for nothing
 # What has been said and cannot be said without it, or is kept elsewhere: the question is another without them.
@@ -73,31 +76,43 @@ _CONTENT: Final = frozenset({"item_reference", "compaction", "compaction_trigger
 def read_request(body: Mapping[str, Any]) -> Request:
     """See `Dialect`."""
     turns: list[Turn] = []
+    spots: list[tuple[str, list[str]]] = []  # where each turn and its blocks stand
     instructions = body.get("instructions")
     if isinstance(instructions, str) and instructions:
         turns.append(Turn(Role.SYSTEM, (Text(instructions),)))
+        spots.append(("instructions", ["instructions"]))
     request = Request(NAME, read.text(body.get("model")) or None, (), stream=body.get("stream") is True)
     tools = list(tools_of(body.get("tools"), "tools"))
+    places = list(tool_places(body.get("tools"), "tools"))
     updates: list[Mapping[str, Any]] = []
     given = body.get("input")
     if isinstance(given, str):
         turns.append(Turn(Role.USER, (Text(given),)))
+        spots.append(("input", ["input"]))
         given = []
     for n, entry in enumerate(read.must_list(given or [], "input")):
         item = read.must_table(entry, f"input[{n}]")
         if item.get("type") == "additional_tools":
             tools += tools_of(item.get("tools"), f"input[{n}].tools")
+            places += tool_places(item.get("tools"), f"input[{n}].tools")
         elif item.get("type") == "configuration_update":
             updates.append(item)
         else:
-            _add(turns, _item(item, f"input[{n}]"))
+            turn = _item(item, f"input[{n}]")
+            inside = isinstance(item.get("content"), list) and "role" in item
+            spot = [f"input[{n}].content[{m}]" if inside else f"input[{n}]" for m in range(len(turn.content))]
+            if _add(turns, turn):
+                spots.append((f"input[{n}]", spot))
+            else:
+                spots[-1][1].extend(spot)
     request.turns, request.tools = tuple(turns), tuple(tools)
+    request.places = places_of(spots, places)
     _read_params(body, request)
     for update in updates:  # the last one holds
         _read_params({name: update[name] for name in ("reasoning", "text") if name in update}, request)
     if any(turn.extras for turn in turns):
         request.extras["input.phase"] = True
-    return request
+    return checked(request)
 
 
 def _read_params(body: Mapping[str, Any], request: Request) -> None:
@@ -106,24 +121,26 @@ def _read_params(body: Mapping[str, Any], request: Request) -> None:
             continue
         param = SAME.get(name)
         if param is not None:
-            request.params[param] = read.must_be(param, value, name)
+            request.params[param] = value
             if param.value != name:
                 request.names[param] = name
         elif name not in _READ or not _READ[name](value, request):
             request.extras[name] = value
 
 
-def _add(turns: list[Turn], turn: Turn) -> None:
-    """What the assistant thought, said and called in a row is one turn of its, as far as it is of one phase."""
+def _add(turns: list[Turn], turn: Turn) -> bool:
+    """What the assistant thought, said and called in a row is one turn of its, as far as it is of one phase. Whether a
+    turn has begun."""
     last = turns[-1] if turns else None
     if last is None or turn.role is not Role.ASSISTANT or last.role is not Role.ASSISTANT:
         turns.append(turn)
-        return
+        return True
     spoken = any(isinstance(block, Text | Refusal) for block in last.content)
     if turn.extras != last.extras and spoken and any(isinstance(b, Text | Refusal) for b in turn.content):
         turns.append(turn)
-    else:
-        turns[-1] = Turn(Role.ASSISTANT, last.content + turn.content, extras={**last.extras, **turn.extras})
+        return True
+    turns[-1] = Turn(Role.ASSISTANT, last.content + turn.content, extras={**last.extras, **turn.extras})
+    return False
 
 
 def _item(item: Mapping[str, Any], where: str) -> Turn:
@@ -144,10 +161,19 @@ def _item(item: Mapping[str, Any], where: str) -> Turn:
             return Turn(Role.USER, (ToolResult(ident, content, custom=kind.startswith("custom")),))
         case "reasoning":
             return Turn(Role.ASSISTANT, (reasoning_of(item, None),))
+        case "image_generation_call" if read.text(item.get("result")):
+            return Turn(Role.ASSISTANT, (_picture(item),))
         case _:
             role = Role.USER if str(kind).endswith("_output") else Role.ASSISTANT
             raw = Opaque(NAME, str(kind), {"type": kind, **item})
             return Turn(role, (Foreign(raw, content=raw.kind in _CONTENT),))
+
+
+def _picture(item: Mapping[str, Any]) -> Image:
+    """A picture that was made; its data stand in the item itself."""
+    form = read.text(item.get("output_format"))
+    raw = Opaque(NAME, PICTURE, {name: value for name, value in item.items() if name != "result"})
+    return Image(Source(data=read.text(item["result"]), media_type=f"image/{form}" if form else None), raw=raw)
 
 
 def _call(item: Mapping[str, Any], kind: str) -> ToolCall:
@@ -271,6 +297,15 @@ def tools_of(value: object, where: str) -> Iterator[Tool | ServerTool]:
                 domains = read.table(options.pop("filters", None)).get("allowed_domains")
                 options |= {"allowed_domains": domains} if domains else {}
             yield ServerTool(known, Opaque(NAME, str(kind), tool), options)
+
+
+def tool_places(value: object, where: str) -> Iterator[str]:
+    """Where each of these stands."""
+    for n, tool in enumerate(value if isinstance(value, list) else ()):
+        if tool.get("type") == "namespace":
+            yield from tool_places(tool.get("tools"), f"{where}[{n}].tools")
+        else:
+            yield f"{where}[{n}]"
 
 
 def _tool(tool: Mapping[str, Any]) -> Tool:

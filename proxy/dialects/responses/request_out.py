@@ -38,6 +38,7 @@ from proxy.dialects.request import (
     say_params,
 )
 from proxy.dialects.responses.request_in import SAME, STATE
+from proxy.dialects.shown import shown
 from proxy.dialects.toolbox import flat_name
 
 NAME: Final = DialectName.RESPONSES
@@ -53,10 +54,10 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
     body: dict[str, Any] = {"model": target.model}
     if request.home != NAME:
         body["store"] = False  # which is on where it is not said
-    turns = list(enumerate(request.turns))
+    turns = list(enumerate(request.turns) if request.home == NAME else shown(request.turns))
     if turns and turns[0][1].role is Role.SYSTEM and all(isinstance(b, Text) for b in turns[0][1].content):
-        body["instructions"] = "\n\n".join(b.text for b in turns.pop(0)[1].content if isinstance(b, Text))
-    body["input"] = [item for n, turn in turns for item in _items(turn, target, request.home, f"input[{n}]", losses)]
+        body["instructions"] = _instructions(turns.pop(0)[1], losses)
+    body["input"] = [item for n, turn in turns for item in _items(turn, target, request.home, f"messages[{n}]", losses)]
     tools = list(_tools_out(request.tools, losses))
     if tools:
         body["tools"] = tools
@@ -71,6 +72,14 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
     if request.stream:
         body["stream"] = True
     return body, losses
+
+
+def _instructions(turn: Turn, losses: list[Loss]) -> str:
+    """The instructions in front as one text, which has no place for marks."""
+    for n, block in enumerate(turn.content):
+        if isinstance(block, Text) and block.cache is not None:
+            losses.append(Loss(f"messages[0].content[{n}].cache_control", "prompts are cached without marks"))
+    return "\n\n".join(block.text for block in turn.content if isinstance(block, Text))
 
 
 def _at_home(request: Request, body: dict[str, Any]) -> None:
@@ -132,6 +141,8 @@ def _mark(block: Block, part: dict[str, Any], at: str, losses: list[Loss]) -> No
         losses.append(Loss(f"{at}.cache_control", "prompts are cached without marks"))
     if isinstance(block, Document) and block.cited:
         losses.append(Loss(f"{at}.citations", "answers do not cite what is in the input"))
+    if isinstance(block, Document) and block.context:
+        losses.append(Loss(f"{at}.context", "a file has no such text beside it"))
 
 
 def _message(turn: Turn, parts: list[dict[str, Any]], home: str) -> dict[str, Any]:
@@ -205,6 +216,8 @@ def _item_out(block: Block, target: Target, home: str, where: str, losses: list[
             return _result(block, home, where, losses)
         case Reasoning():
             return _reasoning(block, target, home, where, losses)
+        case Image(raw=raw, source=source) if raw is not None and raw.dialect == NAME:
+            return {**raw.data, "result": source.data}
         case ServerCall(raw=raw) | Foreign(raw=raw):
             if raw.dialect == NAME:
                 return dict(raw.data)

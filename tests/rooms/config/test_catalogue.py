@@ -85,6 +85,7 @@ def test_a_row_has_the_fields_it_needs_and_none_that_nobody_reads(row: dict[str,
         "any_model",
         "model_prefix",
         "reasoning_back",
+        "cache_marks",
         "call_id_length",
         "rejects",
     }
@@ -212,7 +213,6 @@ def test_importing_the_catalogue_reads_nothing() -> None:
     ("provider", "operation", "url"),
     [
         ("anthropic", Operation.MESSAGES, "https://api.anthropic.com/v1/messages"),
-        ("anthropic", Operation.CHAT, "https://api.anthropic.com/v1/chat/completions"),
         ("azure-openai", Operation.CHAT, "https://YOUR-RESOURCE.openai.azure.com/openai/v1/chat/completions"),
         ("bedrock", Operation.CHAT, "https://bedrock-runtime.us-east-1.amazonaws.com/openai/v1/chat/completions"),
         ("cohere", Operation.RERANK, "https://api.cohere.ai/v2/rerank"),

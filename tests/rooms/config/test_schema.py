@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from config import catalogue
 from config.document import parse
 from config.errors import ConfigError
-from config.model import AuthScheme, Credential, ModelTarget, ProviderSpec, Settings
+from config.model import AnswerModel, AuthScheme, Credential, ModelTarget, ProviderSpec, Settings
 from config.schema import is_listen, read
 from tests.support.canary import Canaries
 
@@ -54,6 +54,7 @@ routing:
   timeouts: {connect: 1, first_byte: 2.5, idle: 3, total: 86400, before_answer: 0.1}
   max_attempts: 1
   ask_usage: false
+  answer_model: asked
 limits: {max_body_bytes: 1, max_in_flight: 2, max_queue: 0, queue_seconds: 0.5, drain_seconds: 7}
 logging: {level: debug}
 """
@@ -68,6 +69,7 @@ logging: {level: debug}
     times, limits = found.routing.timeouts, found.limits
     assert (times.connect, times.first_byte, times.idle, times.total, times.before_answer) == (1, 2.5, 3, 86400, 0.1)
     assert (found.routing.max_attempts, found.routing.ask_usage, found.logging.level) == (1, False, "debug")
+    assert found.routing.answer_model is AnswerModel.ASKED
     assert (limits.max_body_bytes, limits.max_in_flight, limits.max_queue) == (1, 2, 0)
     assert (limits.queue_seconds, limits.drain_seconds) == (0.5, 7.0)
 
@@ -134,6 +136,7 @@ WRONG: list[tuple[str, str, list[str]]] = [  # what is said, of what, where it h
     (NO_SECONDS, "routing: {timeouts: {idle: @}}", ["'5'", "[]", "9" * 400 + ".0"]),
     ("`routing.max_attempts` must be a whole number from 1 to 100", "routing: {max_attempts: @}", ["0", "101", "1.5"]),
     ("`routing.ask_usage` must be true or false", "routing: {ask_usage: @}", ["1", "null"]),
+    ("`routing.answer_model` must be one of provider, asked", "routing: {answer_model: @}", ["mine", "[asked]"]),
     ("`limits.max_queue` must be a whole number from 0 to 17179869184", "limits: {max_queue: @}", ["-1", "true"]),
     ("`limits.max_in_flight` must be a whole number from 1 to ", "limits: {max_in_flight: @}", ["0", "17179869185"]),
     ("`limits.max_body_bytes` must be a whole number from 1 to ", "limits: {max_body_bytes: @}", ["0", "1.5"]),
