@@ -164,7 +164,9 @@ class BadRequest(Exception):
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    if isinstance(value, float):
+        return isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)  # of any size: `isfinite` fails on the largest
 
 
 def _is_whole(value: object) -> bool:

@@ -76,3 +76,12 @@ async def test_arguments_that_are_a_text_elsewhere_may_be_too_deep(redeo: Any, p
             assert GEMINI.endings(got.body) in ((1, 0), (0, 1))
         else:
             assert got.status in (200, 502), got.body
+
+
+@pytest.mark.parametrize("client", [CHAT, ANTHROPIC, RESPONSES], ids=lambda speech: speech.name)
+async def test_a_number_of_any_size_is_asked_or_refused(redeo: Any, provider: Any, client: Speech) -> None:
+    server, _ = await behind(redeo, provider, (GEMINI, good(GEMINI)))
+    name = {"chat": "max_completion_tokens", "messages": "max_tokens"}.get(client.name, "max_output_tokens")
+    path, body = client.asked(**{name: 10**400})
+    got = await server.request("POST", path, json=body)
+    assert got.status in (200, 400), got.body

@@ -70,7 +70,7 @@ def media_for(block: Image | Document | Audio, names: set[str]) -> dict[str, Any
     elif source.url is not None and source.url.startswith("s3://"):
         place = {"s3Location": {"uri": source.url}}
     elif source.text is not None and isinstance(block, Document):
-        place = {"bytes": b64encode(source.text.encode()).decode()}
+        place = {"bytes": b64encode(source.text.encode("utf-8", "surrogatepass")).decode()}
     else:
         return None
     form = _form(block, kind)
