@@ -7,12 +7,14 @@ in the field that the client hands back unaltered. What carries no mark is the c
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import Final
+from typing import Any, Final
 
 from proxy.dialects.blocks import Opaque
 from proxy.dialects.json import decode, encode
 
 MARK: Final = "redeo1."
+# What a seal of each dialect is; anything else under a mark was not written here. A list: several in one (Gemini).
+_FORMS: Final[dict[str, Any]] = {"chat": dict, "responses": dict, "messages": str | dict, "gemini": str | list}
 MARK_64: Final = "cmVkZW8xL"  # how base64 of a mark begins, for fields that are bytes
 
 
@@ -24,16 +26,18 @@ def wrap(seal: Opaque, home: str) -> str:
     return MARK + urlsafe_b64encode(inner).decode().rstrip("=")
 
 
-def unwrap(text: str, home: str, kind: str) -> Opaque:
-    """The seal that a text stands for; a damaged mark is taken for `home`'s own, whose provider will refuse it."""
+def unwrap(text: str, home: str, kind: str, own: Any = None) -> Opaque:
+    """The seal that a text stands for; a damaged mark is taken for `home`'s own, whose provider will refuse it: `own`,
+    where a seal there is more than its text."""
     if text.startswith(MARK):
         raw = text[len(MARK) :]
         try:
             dialect, of, origin, data = decode(urlsafe_b64decode(raw + "=" * (-len(raw) % 4)))
-            return Opaque(str(dialect), str(of), data, origin if isinstance(origin, str) else None)
+            if isinstance(data, _FORMS.get(dialect, str)):
+                return Opaque(str(dialect), str(of), data, origin if isinstance(origin, str) else None)
         except (ValueError, TypeError):
             pass
-    return Opaque(home, kind, text)
+    return Opaque(home, kind, text if own is None else own)
 
 
 def fits(seal: Opaque | None, home: str, origin: str) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
+from base64 import b64encode
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.dialects import sse
+from proxy.dialects import seals, sse
 from proxy.dialects.base import DialectName, ReplyHead, Target, Unreadable, dialect
-from proxy.dialects.blocks import Cite, Count, Finish
+from proxy.dialects.blocks import Cite, Count, Finish, Opaque
 from proxy.dialects.events import Answer, Broken, Finished, Kind, Laws, Piece, fold, unfold
 from proxy.dialects.request import BadRequest, Request
 from tests.support.maximal import MAXIMAL
@@ -112,3 +113,28 @@ def test_arguments_cut_inside_an_emoji_are_written_or_named(there: DialectName) 
     asked = {"messages": [{"role": "user", "content": "\ud83d"}, {"role": "assistant", "tool_calls": [call]}, result]}
     written, _ = dialect(there).write_request(dialect(DialectName.CHAT).read_request(asked), Target("o", "m"))
     assert "\\ud83d" in json.dumps(written)
+
+
+@settings(max_examples=300)
+@given(
+    here=st.sampled_from(list(MAXIMAL)),
+    there=NAMES,
+    maker=NAMES,
+    kind=st.sampled_from(("thinking", "reasoning", "call", "part", "carried", "reasoning.text", "signature", "x")),
+    held=VALUES,
+)
+def test_a_forged_seal_is_handed_on_or_refused(
+    here: DialectName, there: DialectName, maker: DialectName, kind: str, held: Any
+) -> None:
+    forged = seals.wrap(Opaque(maker.value, kind, held, "o"), "nobody")
+    if here is DialectName.GEMINI:
+        forged = b64encode(forged.encode()).decode()
+    text = json.dumps(MAXIMAL[here]).replace("c2VhbA==", forged)
+    assert forged in text or here is DialectName.CHAT
+    body = json.loads(text)
+    if here is DialectName.CHAT:
+        row = {"type": "reasoning.encrypted", "data": forged}
+        body["messages"][3]["reasoning_details"] = [row]
+        body["messages"][3]["tool_calls"][0]["extra_content"] = {"google": {"thought_signature": forged}}
+    request = dialect(here).read_request(body)
+    json.dumps(dialect(there).write_request(request, Target("o", "m"))[0])

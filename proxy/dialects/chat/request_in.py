@@ -271,7 +271,7 @@ def call_seal(call: Mapping[str, Any], origin: str | None) -> Opaque | None:
     extra = read.table(call.get("extra_content"))
     signature = read.text(read.table(extra.get(SIGNED)).get("thought_signature"))
     if signature.startswith(seals.MARK):
-        return seals.unwrap(signature, NAME, "extra_content")
+        return seals.unwrap(signature, NAME, "extra_content", dict(extra))
     return Opaque(NAME, "extra_content", dict(extra), origin) if extra else None
 
 

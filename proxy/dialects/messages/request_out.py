@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
-from proxy.dialects import seals
+from proxy.dialects import read, seals
 from proxy.dialects.base import DialectName, Target
 from proxy.dialects.blocks import (
     Block,
@@ -234,7 +234,7 @@ def _call(block: ToolCall, where: str, losses: list[Loss]) -> dict[str, Any]:
     given = given_to(block)
     if given is None:
         losses.append(Loss(f"{where}.arguments", "they are not a JSON object", content=True))
-    more = block.seal.data if block.seal is not None and block.seal.dialect == NAME else {}
+    more = read.table(block.seal.data) if block.seal is not None and block.seal.dialect == NAME else {}
     return {"type": "tool_use", "id": plain(block.id), "name": plain(block.name), "input": given or {}, **more}
 
 

@@ -207,7 +207,7 @@ def reasoning_of(item: Mapping[str, Any], origin: str | None) -> Reasoning:
     sealed = read.text(item.get("encrypted_content"))
     seal = Opaque(NAME, "reasoning", dict(item), origin)
     if sealed.startswith(seals.MARK):
-        seal = seals.unwrap(sealed, NAME, "reasoning")
+        seal = seals.unwrap(sealed, NAME, "reasoning", dict(item))
     return Reasoning(text or summary, seal, bool(summary and not text))
 
 
