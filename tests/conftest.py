@@ -65,10 +65,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def loaded() -> Iterator[None]:
-    """What the tests of a file loaded and keep stays too: recordings, SDKs and their validators."""
-    yield
+@pytest.fixture(scope="module")
+def loaded() -> None:
+    """What the tests of other files loaded and keep stays too: recordings, SDKs and their validators."""
     gc.collect()
     gc.freeze()
 
@@ -111,7 +110,7 @@ def canary_prompt(canaries: Canaries) -> Callable[..., str]:
 
 
 @pytest.fixture
-async def settled() -> AsyncIterator[Baseline]:
+async def settled(loaded: None) -> AsyncIterator[Baseline]:
     """After the test, tasks and open files are as before it, and nobody complained about forgotten ones."""
     forgotten = Forgotten()
     logging.getLogger().addHandler(forgotten)
