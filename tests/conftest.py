@@ -65,6 +65,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="module")
+def loaded() -> None:
+    """What the tests of other files loaded and keep stays too: recordings, SDKs and their validators."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -103,7 +110,7 @@ def canary_prompt(canaries: Canaries) -> Callable[..., str]:
 
 
 @pytest.fixture
-async def settled() -> AsyncIterator[Baseline]:
+async def settled(loaded: None) -> AsyncIterator[Baseline]:
     """After the test, tasks and open files are as before it, and nobody complained about forgotten ones."""
     forgotten = Forgotten()
     logging.getLogger().addHandler(forgotten)

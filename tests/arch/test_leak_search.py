@@ -46,6 +46,16 @@ def test_a_planted_key_is_found(encoding: str, kind: str) -> None:
     assert found.leaks() == ["key of openai in answer"]
 
 
+@pytest.mark.parametrize("filling", ["A", "0", "abc"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_key_in_a_long_filling_is_found(encoding: str, filling: str) -> None:
+    for text in (lambda key: ENCODINGS[encoding](filling * 9000 + key + filling * 9000),
+                 lambda key: filling * 9000 + ENCODINGS[encoding](key) + filling * 9000):  # fmt: skip
+        found = Canaries()
+        found.add("answer", text(found.key("openai")))
+        assert found.leaks()
+
+
 @given(
     start=st.integers(SHOWN["key"], 67 - 8),
     before=st.binary(max_size=200),

@@ -62,13 +62,14 @@ class Redeo:
     async def request(self, method: str, path: str, **arguments: Any) -> Answer:
         """One request with the daemon's key (unless `headers` say otherwise)."""
         headers = {"Authorization": f"Bearer {self.key}", **(arguments.pop("headers", None) or {})}
-        body, broken = b"", False
+        pieces, broken = [], False
         async with self.session.request(method, self.base + path, headers=headers, **arguments) as response:
             try:
                 async for piece in response.content.iter_any():
-                    body += piece
+                    pieces.append(piece)
             except aiohttp.ClientError:
                 broken = True
+        body = b"".join(pieces)
         self.canaries.add(f"answer {method} {path}", body + repr(dict(response.headers)).encode())
         return Answer(response.status, response.headers, body, broken)
 

@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from aiohttp import web_app
+
 SECONDS: Final = 2.0
 _FORGOTTEN: Final = ("never retrieved", "Unclosed", "was destroyed but it is pending", "never awaited")
 
@@ -40,6 +42,9 @@ class Baseline:
         end = loop.time() + SECONDS
         while (left := self._left()) and loop.time() < end:
             await asyncio.sleep(0.005)
+        # aiohttp remembers the handlers of the last 1024 routes that were asked for, and with them whole applications:
+        # without this every collection would look through every daemon of the session.
+        web_app._cached_build_middleware.cache_clear()
         gc.collect()  # a forgotten exception is told of when its task goes
         return left
 
