@@ -13,9 +13,15 @@ from proxy.dialects.blocks import Opaque
 from proxy.dialects.json import decode, encode
 
 MARK: Final = "redeo1."
-# What a seal of each dialect is; anything else under a mark was not written here. A list: several in one (Gemini).
-_FORMS: Final[dict[str, Any]] = {"chat": dict, "responses": dict, "messages": str | dict, "gemini": str | list}
+CARRIED: Final = "carried"  # the kind of several in one: a list
+# What a seal of each dialect is, where it is no text; anything else under a mark was not written here.
+_FORMS: Final[dict[str, Any]] = {"chat": dict, "responses": dict, "messages": str | dict}
 MARK_64: Final = "cmVkZW8xL"  # how base64 of a mark begins, for fields that are bytes
+
+
+def may_be(dialect: object, kind: object, data: object) -> bool:
+    """Whether a seal of this dialect and kind can hold this."""
+    return isinstance(data, list if kind == CARRIED else _FORMS.get(str(dialect), str))
 
 
 def wrap(seal: Opaque, home: str) -> str:
@@ -33,7 +39,7 @@ def unwrap(text: str, home: str, kind: str, own: Any = None) -> Opaque:
         raw = text[len(MARK) :]
         try:
             dialect, of, origin, data = decode(urlsafe_b64decode(raw + "=" * (-len(raw) % 4)))
-            if isinstance(data, _FORMS.get(dialect, str)):
+            if may_be(dialect, of, data):
                 return Opaque(str(dialect), str(of), data, origin if isinstance(origin, str) else None)
         except (ValueError, TypeError):
             pass

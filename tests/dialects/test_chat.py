@@ -46,7 +46,8 @@ from proxy.dialects.events import (
     unfold,
 )
 from proxy.dialects.request import BadRequest, Choice, Format, Loss, Param, Request, Role, ServerTool, Think, Tool, Turn
-from tests.support.sdk_types import Judge, recorded_requests
+from tests.support.recorded import requests
+from tests.support.sdk_types import Judge
 from tests.support.upstream import chat as scripted
 
 CHAT, MESSAGES, RESPONSES = DialectName.CHAT, DialectName.MESSAGES, DialectName.RESPONSES
@@ -490,7 +491,7 @@ def test_an_id_that_fits_stays() -> None:
 def test_every_recorded_question_is_one_that_the_sdk_knows(recordings: Path, home: DialectName) -> None:
     judge = Judge(*TYPES, allowed=EXTENSIONS if home is CHAT else ())
     seen = 0
-    for ident, request in recorded_requests(recordings, home):
+    for ident, request in requests(recordings, home):
         body, losses = SPOKEN.write_request(request, Target("o", "m"))
         faults = judge.faults(json.loads(json.dumps(body)))
         if home is CHAT:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import typing
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,11 @@ from cohere.v2.raw_client import RawV2Client
 from cohere.v2.types import V2ChatResponse, V2ChatStreamResponse
 from pydantic import BaseModel, TypeAdapter
 
-from proxy.dialects.base import DialectName, ReplyHead, Target, Unreadable, dialect
+from proxy.dialects.base import DialectName, ReplyHead, Target, dialect
 from proxy.dialects.blocks import Count, Finish
 from proxy.dialects.events import Broken, Failed, Laws, fold, unfold
-from proxy.dialects.request import BadRequest, Loss, Request
-from tests.support.folders import FOLDERS
+from proxy.dialects.request import Loss, Request
+from tests.support.recorded import DIALECTS, folded, requests
 
 COHERE = dialect(DialectName.COHERE)
 WORDS = {"tool_choice": {"REQUIRED", "NONE"}, "detail": {"auto", "low", "high"}}
@@ -61,17 +60,10 @@ def hold(body: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-@pytest.mark.parametrize("home", FOLDERS)
+@pytest.mark.parametrize("home", DIALECTS.values())
 def test_every_recorded_request_is_one_that_the_sdk_knows(recordings: Path, home: DialectName, streamed: bool) -> None:
     read = 0
-    for path in sorted(recordings.glob(f"*/{FOLDERS[home]}/*.json")):
-        exchange = json.loads(path.read_bytes())
-        if exchange["response"]["status"] != 200 or not isinstance(exchange["request"].get("body"), dict):
-            continue
-        try:
-            request = dialect(home).read_request(exchange["request"]["body"])
-        except BadRequest:
-            continue
+    for _, request in requests(recordings, home):
         request.stream = streamed
         body, losses = COHERE.write_request(request, Target("o", "command-a-03-2025"))
         if not any(loss.content for loss in losses):
@@ -80,21 +72,12 @@ def test_every_recorded_request_is_one_that_the_sdk_knows(recordings: Path, home
     assert read > (1 if home is DialectName.COHERE else 12)
 
 
-def recorded(recordings: Path, home: DialectName) -> Iterator[tuple[str, Any]]:
-    for path in sorted(recordings.glob(f"*/{FOLDERS[home]}/*.json")):
-        response = json.loads(path.read_bytes())["response"]
-        if response["status"] == 200 and isinstance(response.get("body"), dict):
-            try:
-                yield path.name, fold(dialect(home).read_answer(response["body"], "o"))
-            except (Broken, Unreadable):
-                continue  # an error under status 200
-
-
-@pytest.mark.parametrize("home", FOLDERS)
+@pytest.mark.parametrize("home", DIALECTS.values())
 def test_every_recorded_answer_is_one_that_the_sdk_reads(recordings: Path, home: DialectName) -> None:
     events = TypeAdapter(V2ChatStreamResponse)
     read = 0
-    for name, answer in recorded(recordings, home):
+    for exchange, answer in folded(recordings, home):
+        name = exchange["id"]
         head = ReplyHead("r", 1, Request(DialectName.COHERE, "m", ()), "m")
         body = json.loads(json.dumps(COHERE.write_answer(answer, head)))
         whole = V2ChatResponse.model_validate(body)

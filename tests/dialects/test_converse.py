@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import pytest
 from botocore.validate import ParamValidator
 
 from proxy.dialects.base import DialectName, Target, dialect
-from proxy.dialects.request import BadRequest, Loss, Request
+from proxy.dialects.request import Loss
 from tests.support.amazon import amazons, service
-from tests.support.folders import FOLDERS
+from tests.support.recorded import DIALECTS, requests
 
 CONVERSE = dialect(DialectName.CONVERSE)
 CLAUDE, NOVA, GPT = (
@@ -63,20 +62,8 @@ def hold(body: dict[str, Any], operation: str = "Converse") -> None:
     assert not report.has_errors(), report.generate_report()
 
 
-def requests(recordings: Path, home: DialectName) -> Iterator[tuple[str, Request]]:
-    for path in sorted(recordings.glob(f"*/{FOLDERS[home]}/*.json")):
-        exchange = json.loads(path.read_bytes())
-        body = exchange["request"].get("body")
-        if exchange["response"]["status"] != 200 or not isinstance(body, dict):
-            continue
-        try:
-            yield path.name, dialect(home).read_request(body)
-        except BadRequest:
-            continue
-
-
 @pytest.mark.parametrize("model", [CLAUDE, NEW_CLAUDE, NOVA, GPT, COMMAND, PROFILE])
-@pytest.mark.parametrize("home", FOLDERS)
+@pytest.mark.parametrize("home", DIALECTS.values())
 def test_every_recorded_request_is_one_that_amazon_knows(recordings: Path, home: DialectName, model: str) -> None:
     read = 0
     for name, request in requests(recordings, home):

@@ -15,10 +15,10 @@ from proxy.dialects.aws_events import frame
 from proxy.dialects.base import DialectName, ReplyHead, Unreadable, dialect
 from proxy.dialects.blocks import Count, Finish
 from proxy.dialects.converse.parts import NAME
-from proxy.dialects.events import BlockCite, BlockSeal, Broken, Failed, Finished, Kind, Laws, fold, unfold
+from proxy.dialects.events import BlockCite, BlockSeal, Failed, Finished, Kind, Laws, fold, unfold
 from proxy.dialects.request import Request
 from tests.support.amazon import amazons, service
-from tests.support.folders import FOLDERS
+from tests.support.recorded import DIALECTS, folded
 
 CONVERSE = dialect(DialectName.CONVERSE)
 
@@ -125,27 +125,21 @@ def test_a_stream_that_is_cut_says_so_wherever_it_is_cut() -> None:
         heard(data[:20] + b"\0" + data[21:])
 
 
-@pytest.mark.parametrize("home", FOLDERS)
+@pytest.mark.parametrize("home", DIALECTS.values())
 def test_every_recorded_answer_written_in_converse_is_one_that_amazon_knows(
     recordings: Path, home: DialectName
 ) -> None:
     """The whole answer by its shape, and each event of the stream."""
     operation = service().operation_model("Converse").output_shape
     read = 0
-    for path in sorted(recordings.glob(f"*/{FOLDERS[home]}/*.json")):
-        exchange = json.loads(path.read_bytes())
-        body = exchange["response"].get("body")
-        if exchange["response"]["status"] != 200 or not isinstance(body, dict) or "spliced" in path.name:
-            continue
-        try:
-            answer = fold(dialect(home).read_answer(body, "o"))
-        except (Broken, Unreadable):
-            continue  # an error under status 200
+    for exchange, answer in folded(recordings, home):
+        if "spliced" in exchange["id"]:
+            continue  # its arguments end in the middle
         head = ReplyHead("r", 1, Request(NAME, "m", ()), "m")
         for piece in answer.pieces:
             piece.id = piece.id and re.sub(r"[^\w.:-]", "_", piece.id)[:64]
-        amazons(json.loads(json.dumps(CONVERSE.write_answer(answer, head))), operation, path.name)
-        assert streamed(b"".join(map(CONVERSE.renderer(head).event, unfold(answer)))) == [], path.name
+        amazons(json.loads(json.dumps(CONVERSE.write_answer(answer, head))), operation, exchange["id"])
+        assert streamed(b"".join(map(CONVERSE.renderer(head).event, unfold(answer)))) == [], exchange["id"]
         read += 1
     assert read >= 3
 

@@ -11,8 +11,8 @@ import pytest
 from proxy.dialects.base import DialectName, Target, Unreadable, dialect
 from proxy.dialects.blocks import Count, Finish, Image, ToolResult
 from proxy.dialects.events import Failed, Kind, Laws, fold
-from proxy.dialects.request import BadRequest, Loss
-from tests.support.folders import FOLDERS
+from proxy.dialects.request import Loss
+from tests.support.recorded import DIALECTS, requests
 
 OLLAMA = dialect(DialectName.OLLAMA)
 # What the server's own types have (ollama, api/types.go; docs, openapi.yaml).
@@ -50,17 +50,10 @@ def hold(body: dict[str, Any]) -> None:
         assert isinstance(tool["function"]["parameters"], dict)
 
 
-@pytest.mark.parametrize("home", FOLDERS)
+@pytest.mark.parametrize("home", DIALECTS.values())
 def test_every_recorded_request_has_only_what_the_server_knows(recordings: Path, home: DialectName) -> None:
     read = 0
-    for path in sorted(recordings.glob(f"*/{FOLDERS[home]}/*.json")):
-        exchange = json.loads(path.read_bytes())
-        if exchange["response"]["status"] != 200 or not isinstance(exchange["request"].get("body"), dict):
-            continue
-        try:
-            request = dialect(home).read_request(exchange["request"]["body"])
-        except BadRequest:
-            continue
+    for _, request in requests(recordings, home):
         body, losses = OLLAMA.write_request(request, Target("o", "gpt-oss:20b"))
         if not any(loss.content for loss in losses):
             hold(json.loads(json.dumps(body)))

@@ -61,7 +61,8 @@ from proxy.dialects.request import (
     Tool,
     Turn,
 )
-from tests.support.sdk_types import Judge, recorded_requests
+from tests.support.recorded import requests
+from tests.support.sdk_types import Judge
 from tests.support.upstream import stream as scripted_stream
 
 CHAT, MESSAGES, RESPONSES = DialectName.CHAT, DialectName.MESSAGES, DialectName.RESPONSES
@@ -455,7 +456,7 @@ def test_a_choice_names_tools_as_they_were_given() -> None:
 def test_every_recorded_question_is_one_that_the_sdk_knows(recordings: Path, home: DialectName) -> None:
     judge = Judge(*TYPES, allowed=("provider",) if home is RESPONSES else ())  # OpenRouter's
     seen = 0
-    for ident, request in recorded_requests(recordings, home):
+    for ident, request in requests(recordings, home):
         body, losses = SPOKEN.write_request(request, Target("o", "m"))
         faults = judge.faults(json.loads(json.dumps(body)))
         assert not faults or any(loss.content for loss in losses), f"{ident}: {faults}"

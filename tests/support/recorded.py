@@ -86,3 +86,11 @@ def questions(recordings: Path, of: DialectName) -> Iterator[tuple[dict[str, Any
         body = exchange["request"].get("body")
         if isinstance(body, dict):
             yield exchange, dialect(of).read_request(body)
+
+
+def requests(recordings: Path, of: DialectName | None = None) -> Iterator[tuple[str, Request]]:
+    """The same with the ids of their exchanges; of all dialects where none is named."""
+    for home in DIALECTS.values() if of is None else (of,):
+        for exchange, request in questions(recordings, home):
+            request.stream = bool(exchange["stream"])
+            yield exchange["id"], request

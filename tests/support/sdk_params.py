@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import google.genai.types
 import pydantic
 from anthropic.types import message_create_params
 from typing_extensions import is_typeddict
-
-from proxy.dialects.base import DialectName, dialect
-from proxy.dialects.request import BadRequest, Request
-
-READ = {
-    "openai.chat": DialectName.CHAT,
-    "anthropic.messages": DialectName.MESSAGES,
-    "openai.responses": DialectName.RESPONSES,
-    "gemini.generate": DialectName.GEMINI,
-    "bedrock.converse": DialectName.CONVERSE,
-    "cohere.chat": DialectName.COHERE,
-}
-
-
-def recorded_requests(folder: Path) -> Iterator[tuple[str, Request]]:
-    """Every recorded question that could be read, in the hub's form."""
-    for name, home in READ.items():
-        for path in sorted(folder.glob(f"*/{name}/*.json")):
-            exchange = json.loads(path.read_bytes())
-            body = exchange["request"].get("body")
-            if not isinstance(body, dict):
-                continue
-            try:
-                request = dialect(home).read_request(body)
-            except BadRequest:
-                continue
-            request.stream = bool(exchange["stream"])
-            yield exchange["id"], request
 
 
 class MessagesJudge:

@@ -5,18 +5,13 @@ The types are TypedDicts; the judge is strict: of each object no key may be unkn
 
 from __future__ import annotations
 
-import json
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypeAliasType, get_type_hints, is_typeddict
-
-from proxy.dialects.base import DialectName, dialect
-from proxy.dialects.request import Request
 
 
 class Judge:
@@ -88,22 +83,3 @@ class Judge:
 def _weight(faults: list[str]) -> tuple[bool, bool, int]:
     other = any(fault.endswith((": a list", ": no object")) for fault in faults)
     return other, any(".type:" in fault or ".role:" in fault for fault in faults), len(faults)
-
-
-RECORDED = {
-    "openai.chat": DialectName.CHAT,
-    "anthropic.messages": DialectName.MESSAGES,
-    "openai.responses": DialectName.RESPONSES,
-    "gemini.generate": DialectName.GEMINI,
-    "bedrock.converse": DialectName.CONVERSE,
-    "cohere.chat": DialectName.COHERE,
-}
-
-
-def recorded_requests(folder: Path, home: DialectName) -> Iterator[tuple[str, Request]]:
-    """Every recorded question in this dialect, by the id of its exchange, read into the hub."""
-    for path in sorted(folder.glob("*/*/*.json")):
-        exchange = json.loads(path.read_bytes())
-        body = exchange["request"].get("body")
-        if RECORDED.get(exchange["dialect"]) is home and isinstance(body, dict):
-            yield exchange["id"], dialect(home).read_request(body)

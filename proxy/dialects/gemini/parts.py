@@ -25,7 +25,6 @@ RESOLUTIONS: Final = {
 }
 _MEDIA: Final = frozenset({"inlineData", "fileData", "thoughtSignature"})
 _SNAKE: Final = re.compile(r"_([a-z0-9])")
-_CARRIED: Final = "carried"
 _FILES: Final = ("https://generativelanguage.googleapis.com/", "gs://")  # what Google alone can read, with a key
 
 
@@ -59,17 +58,18 @@ def carry(thoughts: Sequence[tuple[str, Opaque]]) -> str:
     clients that keep calls and no thoughts, as Gemini CLI does (seen in 0.61.0)."""
     first = thoughts[0][1]
     rows = [[text, seal.kind, seal.data] for text, seal in thoughts]
-    return signature_for(Opaque(first.dialect, _CARRIED, rows, first.origin))
+    return signature_for(Opaque(first.dialect, seals.CARRIED, rows, first.origin))
 
 
 def carried(seal: Opaque | None) -> tuple[Reasoning, ...]:
     """The thinking that a signature holds; none where it is one of the usual kind."""
-    if seal is None or seal.kind != _CARRIED or not isinstance(seal.data, list):
+    if seal is None or seal.kind != seals.CARRIED or not isinstance(seal.data, list):
         return ()
     rows = [row for row in seal.data if isinstance(row, list) and len(row) == 3]
     return tuple(
         Reasoning(read.text(text), Opaque(seal.dialect, read.text(kind), data, seal.origin))
         for text, kind, data in rows
+        if kind != seals.CARRIED and seals.may_be(seal.dialect, kind, data)
     )
 
 
