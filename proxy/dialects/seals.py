@@ -48,4 +48,6 @@ def unwrap(text: str, home: str, kind: str, own: Any = None) -> Opaque:
 
 def fits(seal: Opaque | None, home: str, origin: str) -> bool:
     """Whether this connection made the seal, or may have: one without a mark is known by its dialect alone."""
-    return seal is not None and seal.dialect == home and seal.origin in (None, origin)
+    if seal is None or seal.kind == CARRIED:  # those in it are for whom they were taken out
+        return False
+    return seal.dialect == home and seal.origin in (None, origin)

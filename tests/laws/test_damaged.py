@@ -8,7 +8,7 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.dialects import seals, sse
@@ -115,6 +115,7 @@ def test_arguments_cut_inside_an_emoji_are_written_or_named(there: DialectName) 
     assert "\\ud83d" in json.dumps(written)
 
 
+@example(DialectName.CHAT, DialectName.RESPONSES, DialectName.RESPONSES, "carried", [])
 @settings(max_examples=300)
 @given(
     here=st.sampled_from(list(MAXIMAL)),

@@ -210,7 +210,7 @@ def _item_out(block: Block, target: Target, home: str, where: str, losses: list[
             kind, key = ("custom_tool_call", "input") if block.custom else ("function_call", "arguments")
             text = block.arguments if block.custom else block.arguments or "{}"
             item = {"type": kind, "call_id": block.id, "name": block.name, key: text}
-            beside = block.seal.data if block.seal is not None and block.seal.dialect == NAME else {}
+            beside = read.table(block.seal.data) if block.seal is not None and block.seal.dialect == NAME else {}
             return {**item, **beside}
         case ToolResult():
             return _result(block, home, where, losses)
