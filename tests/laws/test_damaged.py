@@ -8,7 +8,7 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.dialects import seals, sse
@@ -54,7 +54,6 @@ def damaged(draw: Any, value: Any) -> Any:
     return out
 
 
-@settings(max_examples=600)
 @given(here=st.sampled_from(list(MAXIMAL)), there=NAMES, data=st.data())
 def test_a_damaged_request_is_written_or_refused(here: DialectName, there: DialectName, data: st.DataObject) -> None:
     body = damaged(data.draw, MAXIMAL[here])
@@ -70,7 +69,6 @@ def test_a_damaged_request_is_written_or_refused(here: DialectName, there: Diale
         return
 
 
-@settings(max_examples=600)
 @given(name=NAMES, there=NAMES, data=st.data())
 def test_a_damaged_answer_is_read_or_refused(name: DialectName, there: DialectName, data: st.DataObject) -> None:
     body = damaged(data.draw, json.loads(json.dumps(dialect(name).write_answer(RICH, head(name)))))
@@ -82,7 +80,6 @@ def test_a_damaged_answer_is_read_or_refused(name: DialectName, there: DialectNa
     json.dumps(dialect(there).write_answer(answer, ReplyHead("req_1", 1, Request(there, "m", ()), "m")))
 
 
-@settings(max_examples=600)
 @given(name=NAMES, there=NAMES, data=st.data())
 def test_a_damaged_stream_is_read_or_refused(name: DialectName, there: DialectName, data: st.DataObject) -> None:
     renderer = dialect(name).renderer(head(name))
@@ -116,7 +113,6 @@ def test_arguments_cut_inside_an_emoji_are_written_or_named(there: DialectName) 
 
 
 @example(DialectName.CHAT, DialectName.RESPONSES, DialectName.RESPONSES, "carried", [])
-@settings(max_examples=300)
 @given(
     here=st.sampled_from(list(MAXIMAL)),
     there=NAMES,
