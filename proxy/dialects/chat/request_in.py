@@ -118,6 +118,8 @@ LEGACY: Final = "function_call"  # how a client of the old kind spells the choic
 
 def _numbered(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
     """Calls of the old kind have no ids: each gets one, and the results behind them the same in order."""
+    if all(block.id for turn in turns for block in turn.content if isinstance(block, ToolCall)):
+        return turns
     number = 0
     waiting: list[str] = []
     out: list[Turn] = []
