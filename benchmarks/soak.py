@@ -2,9 +2,10 @@
 
     python benchmarks/soak.py [--seconds N] [--clients N]
 
-Two providers on loopback: the first fails in every way in turn, the second is well. Each client asks one request after
-the other, every second one streamed; every ten seconds a reload. Exit 1 if a client saw a failure, or if memory
-or open files grew between the second quarter and the end.
+Three providers on loopback: the first fails in every way in turn, the second is well, the third is well in Anthropic's
+dialect alone. Each client asks one request after the other, every second one streamed, in Chat Completions and in
+Messages, of the first two and of the third: relayed and translated both ways; every ten seconds a reload. Exit 1 if a
+client saw a failure, or if memory or open files grew between the second quarter and the end.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 import aiohttp
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.support.speech import ANTHROPIC
 from tests.support.upstream import Upstream, answer, chat, chat_events, drop, error, stream
 
 FAULTS = [
@@ -37,6 +39,12 @@ FAULTS = [
     stream([b'data: {"error": {"message": "overloaded"}}\n\n']),
     chat("well"),
 ]
+# How a client asks: its path, what it says beside the messages, and how a whole answer ends, streamed or not.
+WAYS = (
+    ("/v1/chat/completions", {}, b"[DONE]", b'"choices"'),
+    ("/v1/messages", {"max_tokens": 100}, b"message_stop", b'"stop_reason"'),
+)
+MODELS = ("old", "new")  # of the first two providers, and of the third
 KEY = "rd-soak-key-0123456789abcdef"
 MAX_GROWTH_MIB = 12.0
 
@@ -58,12 +66,14 @@ class Soak:
         for turn in itertools.count(number):
             if time.monotonic() > self.end:
                 return
-            body = {"model": "auto", "stream": turn % 2 == 0, "messages": [{"role": "user", "content": "x" * 2000}]}
+            path, more, streamed, unstreamed = WAYS[turn // 2 % 2]
+            messages = [{"role": "user", "content": "x" * 2000}]
+            body = {"model": MODELS[turn // 4 % 2], "stream": turn % 2 == 0, "messages": messages, **more}
             headers = {"Authorization": f"Bearer {KEY}"}
             try:
-                async with session.post(f"{self.base}/v1/chat/completions", json=body, headers=headers) as response:
+                async with session.post(f"{self.base}{path}", json=body, headers=headers) as response:
                     data = await response.read()
-                whole = b"[DONE]" in data if body["stream"] else b'"choices"' in data
+                whole = (streamed if body["stream"] else unstreamed) in data
                 if response.status != 200 or not whole:
                     self.failed.append(f"{response.status}: {data[-200:]!r}")
             except aiohttp.ClientError as exc:
@@ -72,23 +82,27 @@ class Soak:
 
 
 async def run(args: argparse.Namespace) -> int:
-    async with Upstream(*(FAULTS * 20000)) as first, Upstream(chat("well")) as second:
+    faults, well = Upstream(*(FAULTS * 20000)), Upstream(chat("well"))
+    async with faults as first, well as second, Upstream(ANTHROPIC.good("well")) as third:
         with tempfile.TemporaryDirectory() as folder:
             config = Path(folder, "redeo.yaml")
 
             def write(number: int) -> None:
-                entries = {
-                    name: {"base_url": up.base_url, "credential": "none", "default_model": "m"}
-                    for name, up in (("first", first), ("second", second))
-                }
-                config.write_text(json.dumps({"providers": entries, "routing": {"max_attempts": 2 + number % 5}}))
+                entries = {name: {"base_url": up.base_url} for name, up in (("first", first), ("second", second))}
+                entries["third"] = ANTHROPIC.entry(third)
+                for entry in entries.values():
+                    entry |= {"credential": "none", "default_model": "m"}
+                models = {"old": ["first/m", "second/m"], "new": ["third/m"]}
+                routing = {"max_attempts": 2 + number % 5}
+                config.write_text(json.dumps({"providers": entries, "models": models, "routing": routing}))
 
             write(0)
             state = Path(folder, "state")
             state.mkdir(mode=0o700)
             connections = state / "connections.yaml"
             connections.touch(mode=0o600)
-            connections.write_text("connections:\n  first: {priority: 1}\n  second: {priority: 2}\n")
+            priorities = {"connections": {name: {"priority": n} for n, name in enumerate(("first", "second", "third"))}}
+            connections.write_text(json.dumps(priorities))
             return await under_load(args, folder, config, write)
 
 
