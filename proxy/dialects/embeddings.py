@@ -20,7 +20,7 @@ import msgspec
 
 from proxy.dialects import read
 from proxy.dialects.base import Unreadable
-from proxy.dialects.gemini.parts import camel
+from proxy.dialects.read import camel
 from proxy.dialects.request import BadRequest, Loss
 
 

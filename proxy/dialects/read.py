@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from proxy.dialects.request import BadRequest
+
+_SNAKE: Final = re.compile(r"_([a-z0-9])")
 
 
 def text(value: object) -> str:
@@ -47,6 +50,11 @@ def must_text(value: object, param: str) -> str:
     if not isinstance(value, str):
         raise BadRequest(f"`{param}` must be a string", param)
     return value
+
+
+def camel(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The object with its own field names in lowerCamelCase: Google takes both spellings (protobuf's JSON)."""
+    return {_SNAKE.sub(lambda m: m[1].upper(), key) if "_" in key else key: item for key, item in value.items()}
 
 
 def data_url(url: str) -> tuple[str, str] | None:

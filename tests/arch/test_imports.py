@@ -107,3 +107,19 @@ def test_a_short_command_does_not_load_the_daemon(command: str) -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_no_dialect_is_loaded_before_it_is_spoken() -> None:
+    """They are half of the code; the first 200 does not wait for them."""
+    code = (
+        "import runpy, sys\n"
+        "runpy.run_module('proxy', run_name='pinned')\n"
+        "import proxy.daemon\n"
+        "from proxy.dialects.base import DialectName\n"
+        "spoken = {f'proxy.dialects.{name}' for name in DialectName} & set(sys.modules)\n"
+        "assert not spoken, spoken\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr

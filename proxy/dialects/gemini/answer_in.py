@@ -21,9 +21,10 @@ from proxy.dialects.events import (
 )
 from proxy.dialects.flow import Flow
 from proxy.dialects.gemini.growing import Growing
-from proxy.dialects.gemini.parts import NAME, PLAIN, camel, in_text, signature_of
+from proxy.dialects.gemini.parts import NAME, PLAIN, in_text, signature_of
 from proxy.dialects.gemini.request_in import server_call
 from proxy.dialects.json import decode, encode
+from proxy.dialects.read import camel
 
 _FILTERED: Final = frozenset(
     {

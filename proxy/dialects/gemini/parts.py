@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -11,6 +10,7 @@ from proxy.dialects import read, seals
 from proxy.dialects.base import DialectName
 from proxy.dialects.blocks import Audio, Block, Document, Foreign, Image, Opaque, Reasoning, Source
 from proxy.dialects.json import encode
+from proxy.dialects.read import camel
 
 NAME: Final = DialectName.GEMINI
 # Two strings that stand for a signature where there is none (Gemini API, "Thought signatures").
@@ -24,13 +24,7 @@ RESOLUTIONS: Final = {
     "original": "MEDIA_RESOLUTION_ULTRA_HIGH",
 }
 _MEDIA: Final = frozenset({"inlineData", "fileData", "thoughtSignature"})
-_SNAKE: Final = re.compile(r"_([a-z0-9])")
 _FILES: Final = ("https://generativelanguage.googleapis.com/", "gs://")  # what Google alone can read, with a key
-
-
-def camel(value: Mapping[str, Any]) -> dict[str, Any]:
-    """The object with its own field names in lowerCamelCase."""
-    return {_SNAKE.sub(lambda m: m[1].upper(), key) if "_" in key else key: item for key, item in value.items()}
 
 
 def signature_of(part: Mapping[str, Any], kind: str, origin: str | None = None) -> Opaque | None:

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from proxy.dialects import read
 from proxy.dialects.blocks import Block, Foreign, Opaque, Reasoning, ServerCall, Text, ToolCall, ToolResult
-from proxy.dialects.gemini.parts import NAME, camel, carried, content_parts, media_of, response_text, signature_of
+from proxy.dialects.gemini.parts import NAME, carried, content_parts, media_of, response_text, signature_of
 from proxy.dialects.gemini.schemas import json_schema
 from proxy.dialects.json import encode
+from proxy.dialects.read import camel
 from proxy.dialects.request import (
     BadRequest,
     Choice,

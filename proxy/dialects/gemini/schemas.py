@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from proxy.dialects.gemini.parts import camel
+from proxy.dialects.read import camel
 
 _KEPT: Final = frozenset(
     {
