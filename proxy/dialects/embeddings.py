@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from config.model import Operation
 from proxy.dialects import read
 from proxy.dialects.base import Unreadable
 from proxy.dialects.read import camel
@@ -32,6 +33,15 @@ class Form(StrEnum):
     GOOGLE_ONE = "google_one"
     COHERE = "cohere_embed"
     TITAN = "titan"
+
+
+FORMS: Final = {
+    Operation.EMBEDDINGS: Form.OPENAI,
+    Operation.GEMINI_EMBED: Form.GOOGLE,
+    Operation.GEMINI_EMBED_ONE: Form.GOOGLE_ONE,
+    Operation.COHERE_EMBED: Form.COHERE,
+    Operation.TITAN_EMBED: Form.TITAN,
+}
 
 
 class Task(StrEnum):

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from config.model import Connection, Operation
-from proxy.dialects import counting, embeddings, seals
+from proxy.dialects import counting, seals
 from proxy.dialects.base import DialectName, ReplyHead, Target, dialect
 from proxy.dialects.json import decode_object, encode
 from proxy.dialects.request import BadRequest, Loss, Request, as_asked
@@ -19,13 +19,10 @@ from proxy.engine.makers import placed
 from proxy.routing import Candidate
 
 SPOKEN: Final = {Operation(name.value): name for name in DialectName}
-EMBEDDED: Final = {
-    Operation.EMBEDDINGS: embeddings.Form.OPENAI,
-    Operation.GEMINI_EMBED: embeddings.Form.GOOGLE,
-    Operation.GEMINI_EMBED_ONE: embeddings.Form.GOOGLE_ONE,
-    Operation.COHERE_EMBED: embeddings.Form.COHERE,
-    Operation.TITAN_EMBED: embeddings.Form.TITAN,
-}
+_EMBEDDING: Final = frozenset(
+    {Operation.EMBEDDINGS, Operation.GEMINI_EMBED, Operation.GEMINI_EMBED_ONE}
+    | {Operation.COHERE_EMBED, Operation.TITAN_EMBED}
+)
 _PASSING: Final = frozenset({"accept", "content-type", "traceparent", "tracestate", "user-agent"})
 _BACK: Final = frozenset({"cache-control", "request-id", "retry-after", "retry-after-ms", "x-request-id"})
 
@@ -91,7 +88,7 @@ class Translation:
         if via is None:
             return None
         model = candidate.model or call.model or ""
-        if call.operation in EMBEDDED:
+        if call.operation in _EMBEDDING:
             return self._embedding(candidate, via, model)
         if call.operation in counting.COUNTS:
             return self._counting(candidate, via, model)
@@ -103,7 +100,9 @@ class Translation:
         return Written(via, _ready(connection, via, body), _dropped(connection, losses, asked), head)
 
     def _embedding(self, candidate: Candidate, via: Operation, model: str) -> Written:
-        mine, theirs = EMBEDDED[self._call.operation], EMBEDDED[via]
+        from proxy.dialects import embeddings  # as the dialects: when they are first spoken
+
+        mine, theirs = embeddings.FORMS[self._call.operation], embeddings.FORMS[via]
         asked = embeddings.read_question(mine, self._object())
         connection, ident = candidate.connection, self._call.id
         tasks = "task" in connection.spec.speaks[via].renames
