@@ -176,6 +176,24 @@ class Foreign(msgspec.Struct, frozen=True, tag=True):
 Block = Text | Refusal | Image | Document | Audio | ToolCall | ToolResult | Reasoning | ServerCall | Foreign
 
 
+_CALLED: Final[dict[type, str]] = {
+    Text: "a text",
+    Refusal: "a refusal",
+    Image: "an image",
+    Document: "a file",
+    Audio: "a sound",
+    ToolCall: "a call",
+    ToolResult: "a tool's result",
+    Reasoning: "thinking",
+    ServerCall: "the work of a provider's own tool",
+}
+
+
+def plainly(block: Block) -> str:
+    """What people call such a block; what one dialect alone has by its own name."""
+    return f"`{block.raw.kind}`" if isinstance(block, Foreign) else _CALLED[type(block)]
+
+
 class Finish(StrEnum):
     """Why an answer ended."""
 

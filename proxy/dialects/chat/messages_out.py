@@ -22,6 +22,7 @@ from proxy.dialects.blocks import (
     Text,
     ToolCall,
     ToolResult,
+    plainly,
 )
 from proxy.dialects.chat.request_in import AUDIO_TYPES
 from proxy.dialects.json import encode
@@ -94,7 +95,7 @@ class Messages:
     def _part(self, block: Block, where: str) -> dict[str, Any] | None:
         part = _part_out(block, home=self._home)
         if part is None:
-            kind = type(block).__name__.lower()
+            kind = plainly(block)
             content = not isinstance(block, ServerCall | Foreign) or (isinstance(block, Foreign) and block.content)
             self._losses.append(Loss(where, f"{kind} cannot stand in a message", content=content))
         elif isinstance(block, Text | Image | Document):
@@ -143,7 +144,7 @@ class Messages:
             content = isinstance(block, Foreign) and block.content
             self._losses.append(Loss(at, "the work of another provider's own tools", content=content))
         else:
-            why = f"{type(block).__name__.lower()} cannot stand in an answer"
+            why = f"{plainly(block)} cannot stand in an answer"
             self._losses.append(Loss(at, why, content=True))
 
     def _call(self, block: ToolCall) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from proxy.dialects.blocks import (
     Text,
     ToolCall,
     ToolResult,
+    plainly,
 )
 from proxy.dialects.cohere_chat.cites import NAME, rows_for
 from proxy.dialects.cohere_chat.request_in import SAME
@@ -117,7 +118,7 @@ def _part(block: Block, at: str, losses: list[Loss], *, pictures: bool = False) 
     elif isinstance(block, Foreign) and block.raw.dialect == NAME:
         yield dict(block.raw.data)
     else:
-        losses.append(Loss(at, f"{type(block).__name__.lower()} cannot stand in such a message", content=True))
+        losses.append(Loss(at, f"{plainly(block)} cannot stand in such a message", content=True))
         return
     _unmarked(block, at, losses)
 

@@ -22,6 +22,7 @@ from proxy.dialects.blocks import (
     Text,
     ToolCall,
     ToolResult,
+    plainly,
 )
 from proxy.dialects.converse.params import caches, called, maker, write_params
 from proxy.dialects.converse.parts import NAME, cited_for, media_for, thinking_for
@@ -111,7 +112,7 @@ class _Writer:
         elif isinstance(block, ServerCall) or (isinstance(block, Foreign) and not block.content):
             self._lose(at, "the work of another provider's own tools")
         else:
-            self._lose(at, f"{type(block).__name__.lower()} cannot stand in such a message", content=True)
+            self._lose(at, f"{plainly(block)} cannot stand in such a message", content=True)
 
     def _stands(self, entry: dict[str, Any]) -> bool:
         kind = next(iter(entry), "")

@@ -20,6 +20,7 @@ from proxy.dialects.blocks import (
     Text,
     ToolCall,
     ToolResult,
+    plainly,
 )
 from proxy.dialects.gemini.models import ways_of
 from proxy.dialects.gemini.parts import NAME, RESOLUTIONS, STAND_IN, media_for, signature_for
@@ -190,7 +191,9 @@ class _Writer:
                 pass
         if part is None:
             foreign = isinstance(block, ServerCall) or (isinstance(block, Foreign) and not block.content)
-            why = "the work of another provider's own tools" if foreign else "it cannot stand in a message"
+            why = (
+                "the work of another provider's own tools" if foreign else f"{plainly(block)} cannot stand in a message"
+            )
             self._lose(at, why, content=not foreign)
         elif getattr(block, "cache", None) is not None:
             self._lose(f"{at}.cache_control", "prompts are cached without marks")

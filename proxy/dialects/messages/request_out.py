@@ -21,6 +21,7 @@ from proxy.dialects.blocks import (
     Text,
     ToolCall,
     ToolResult,
+    plainly,
 )
 from proxy.dialects.json import encode
 from proxy.dialects.messages.models import limit_of, ways_of
@@ -146,7 +147,7 @@ def _entry(block: Block, target: Target, where: str, losses: list[Loss]) -> Iter
     elif isinstance(block, ServerCall) or (isinstance(block, Foreign) and not block.content):
         losses.append(Loss(where, "the work of another provider's own tools"))
     else:
-        losses.append(Loss(where, f"{type(block).__name__.lower()} cannot stand in a message", content=True))
+        losses.append(Loss(where, f"{plainly(block)} cannot stand in a message", content=True))
 
 
 def _said(block: Block, target: Target, where: str, losses: list[Loss]) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from proxy.dialects.blocks import (
     Text,
     ToolCall,
     ToolResult,
+    plainly,
 )
 from proxy.dialects.ollama_chat.request_in import NAME, OPTIONS, SAME
 from proxy.dialects.request import (
@@ -95,7 +96,7 @@ def _add(block: Block, said: dict[str, Any], at: str, losses: list[Loss]) -> Non
     elif isinstance(block, ServerCall) or (isinstance(block, Foreign) and not block.content):
         losses.append(Loss(at, "the work of another provider's own tools"))
     else:
-        losses.append(Loss(at, f"{type(block).__name__.lower()} cannot stand in a message", content=True))
+        losses.append(Loss(at, f"{plainly(block)} cannot stand in a message", content=True))
     _unmarked(block, at, losses)
 
 
@@ -169,7 +170,8 @@ def _say_think(value: Think, body: dict[str, Any]) -> None:
         return
     body["think"] = _EFFORTS.get(value.effort or "", True)
     if value.effort is not None and value.effort != body["think"]:
-        raise Unsayable(f"how much to think is low, medium, high or max; {body['think']!s:.9} was taken")
+        taken = "it was put on" if body["think"] is True else f"{body['think']} was taken"
+        raise Unsayable(f"how much to think is low, medium, high or max; {taken}")
     if value.budget is not None:
         raise Unsayable("thinking has no budget; it was put on")
     if value.summary not in (None, "omitted"):

@@ -20,6 +20,7 @@ from proxy.dialects.blocks import (
     Text,
     ToolCall,
     ToolResult,
+    plainly,
 )
 from proxy.dialects.chat.request_out import EFFORTS, effort_of
 from proxy.dialects.request import (
@@ -224,7 +225,7 @@ def _item_out(block: Block, target: Target, home: str, where: str, losses: list[
             content = isinstance(block, Foreign) and block.content
             losses.append(Loss(where, "only another provider knows what it is", content=content))
         case _:
-            losses.append(Loss(where, f"{type(block).__name__.lower()} cannot stand in a message", content=True))
+            losses.append(Loss(where, f"{plainly(block)} cannot stand in a message", content=True))
     return None
 
 
