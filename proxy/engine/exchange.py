@@ -138,7 +138,7 @@ class _Run:
         self._refused_seals = False  # the last one refuses what another sealed, and may be asked without that
         self._bare = False  # it was asked without that
         self._dropped: tuple[str, ...] = ()  # what the last connection asked could not be told
-        self._unsaid: list[tuple[Skipped, str | None]] = []
+        self._unsaid: list[tuple[Skipped, str | None, str]] = []  # why, at which parameter, and the code of that
         self._searching = searching(call)
         self._absent: tuple[Fault, Refusal | None] | None = None  # the first who did not have what was asked for
 
@@ -208,7 +208,8 @@ class _Run:
 
     def _leave_out(self, candidate: Candidate, exc: Unsaid | BadRequest) -> None:
         skipped = Skipped(candidate.connection.provider, FaultKind.CLIENT_INVALID, exc.message, None)
-        self._unsaid.append((skipped, exc.param))
+        code = "unsupported_parameter" if isinstance(exc, Unsaid) else "invalid_request"
+        self._unsaid.append((skipped, exc.param, code))
 
     def _seconds_left(self) -> float:
         timeouts = self.snapshot.settings.routing.timeouts
@@ -336,17 +337,16 @@ class _Run:
         attempts = self.exchange.attempts
         fault = attempts[-1].fault if attempts else None
         if self._unsaid and not attempts and not chosen.skipped and self.call.operation not in COUNTS:
-            why = "; ".join(dict.fromkeys(skipped.reason for skipped, _ in self._unsaid))
-            answer = GatewayAnswer(
-                400, "unsupported_parameter", why, None, should_retry=False, param=self._unsaid[0][1]
-            )
+            why = "; ".join(dict.fromkeys(skipped.reason for skipped, _, _ in self._unsaid))
+            _, param, code = self._unsaid[0]
+            answer = GatewayAnswer(400, code, why, None, should_retry=False, param=param)
             self.exchange.fault = Fault(FaultKind.CLIENT_INVALID, why, Phase.NOT_SENT, code=answer.code)
             await self._refuse(answer)
             return
         if self._absent is not None and fault is not None and is_absent(fault):
             await self._say_absent(*self._absent)
             return
-        chosen = Plan(chosen.candidates, (*chosen.skipped, *(skipped for skipped, _ in self._unsaid)))
+        chosen = Plan(chosen.candidates, (*chosen.skipped, *(skipped for skipped, _, _ in self._unsaid)))
         if self._refusal is not None and fault is not None and self._alone(chosen, fault):
             await self._as_the_provider_said(fault, self._refusal)
             return

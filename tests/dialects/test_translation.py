@@ -343,3 +343,19 @@ async def test_what_a_stream_cannot_tell_is_named_before_its_end(redeo: Any, pro
     assert got.body.endswith(b": redeo-dropped: searches\n\ndata: [DONE]\n\n")
     asked = await ask(server, GEMINI, stream=True)
     assert b"redeo-dropped" not in asked.body, "Google's own client fails on comments"
+
+
+@pytest.mark.parametrize("client", ALL, ids=lambda speech: speech.name)
+async def test_a_parameter_of_the_wrong_type_is_the_clients_mistake_and_named(
+    redeo: Any, provider: Any, client: Speech
+) -> None:
+    other = ANTHROPIC if client is not ANTHROPIC else CHAT
+    server, (up,) = await behind(redeo, provider, (other, good(other)))
+    wrong = {"generationConfig": {"temperature": "warm"}} if client is GEMINI else {"temperature": "warm"}
+    got = await ask(server, client, **wrong)
+    assert got.status == 400
+    error = json.loads(got.body)["error"]
+    assert "temperature` must be a number" in error["message"]
+    if client is not GEMINI:
+        assert error["code"] == "invalid_request"
+    assert not up.requests
