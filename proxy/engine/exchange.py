@@ -137,6 +137,7 @@ class _Run:
         self._translation = Translation(call, int(engine.attempter.wall().timestamp()), made)
         self._refused_seals = False  # the last one refuses what another sealed, and may be asked without that
         self._bare = False  # it was asked without that
+        self._written: Written | None = None  # what the last connection was sent instead of the client's own bytes
         self._dropped: tuple[str, ...] = ()  # what the last connection asked could not be told
         self._unsaid: list[tuple[Skipped, str | None, str]] = []  # why, at which parameter, and the code of that
         self._searching = searching(call)
@@ -226,6 +227,7 @@ class _Run:
         attempt = Attempt(connection.provider, model or "", engine.now())
         exchange.attempts.append(attempt)
         self._dropped = written.dropped if written is not None else ()
+        self._written = written
 
         def answered(status: int) -> None:
             attempt.status = status
@@ -314,7 +316,7 @@ class _Run:
             exchange.connection, exchange.model = candidate.connection.provider, candidate.model
             await self._as_the_provider_said(fault, outcome.refusal)
             return True
-        if not may_repeat(self.call, fault):
+        if not may_repeat(self.call, fault, self._written):
             exchange.fault = fault
             await self._refuse(told.uncertain(candidate.connection.provider, fault))
             return True

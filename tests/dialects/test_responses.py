@@ -631,3 +631,20 @@ async def test_codex_gets_its_tools_called_by_a_provider_of_chat(redeo: Any, pro
     asked_for = up.requests[0].json
     assert [tool["function"]["name"] for tool in asked_for["tools"]] == ["mcp__docs__find", "shell__patch", "js"]
     assert asked_for["messages"][0] == {"role": "system", "content": "be brief"}
+
+
+@pytest.mark.parametrize("ids", [("fc_1", "fc_1"), ("fc_1", "fc_other")], ids=["same-id", "ids-change"])
+def test_an_item_that_stands_elsewhere_in_the_whole_response_comes_once(ids: tuple[str, str]) -> None:
+    """Its number in the stream counts items that are not handed out; some providers change even the ids."""
+    added, whole = (
+        {"type": "function_call", "id": ident, "call_id": "c1", "name": "f", "arguments": text}
+        for ident, text in zip(ids, ("", '{"a":1}'), strict=True)
+    )
+    answer = heard(
+        {"type": "response.created", "response": {"id": "r", "model": "m"}},
+        {"type": "response.output_item.added", "output_index": 1, "item": added},
+        {"type": "response.function_call_arguments.delta", "output_index": 1, "delta": '{"a":1}'},
+        {"type": "response.output_item.done", "output_index": 1, "item": {**whole, "id": ids[0]}},
+        {"type": "response.completed", "response": {"id": "r", "status": "completed", "output": [whole]}},
+    )
+    assert [(piece.id, piece.text) for piece in answer.pieces] == [("c1", '{"a":1}')]

@@ -63,6 +63,7 @@ class ResponsesParser:
         self._cited: set[object] = set()
         self._parts: set[tuple[int, int]] = set()  # parts of messages that have been read
         self._items: set[int] = set()  # items that are done
+        self._places: dict[str, int] = {}  # of items by their ids
         self._summary: dict[int, int] = {}  # the last part of each item's summary
         self._started = False
         self._finish: Finished | None = None
@@ -132,6 +133,7 @@ class ResponsesParser:
 
     def _added(self, at: int, item: Mapping[str, Any], out: list[Event]) -> None:
         kind = read.text(item.get("type"))
+        self._places[_ident(item) or f"#{at}"] = at
         if kind in _CALLS and at not in self._items:
             self._call(at, item, read.text(item.get(_CALLS[kind][1])), out)
 
@@ -224,6 +226,7 @@ class ResponsesParser:
         """An item is done: whatever of it has not come as deltas comes now."""
         if at in self._items:
             return
+        self._places.setdefault(_ident(item) or f"#{at}", at)
         kind = read.text(item.get("type"))
         if kind == "message":
             for n, part in enumerate(read.rows(item.get("content"))):
@@ -275,8 +278,11 @@ class ResponsesParser:
         out: list[Event] = []
         if not self._started:
             self._start(response, out)
-        for at, item in enumerate(read.rows(response.get("output"))):
-            self._item(at, item, out)
+        items = read.rows(response.get("output"))
+        seen = sorted(set(self._places.values()))
+        order = seen if len(seen) == len(items) else range(len(items))  # some change even the ids (GitHub Copilot)
+        for at, item in zip(order, items, strict=True):
+            self._item(self._places.get(_ident(item), at), item, out)
         out += self._calls.settle(over=True)
         out += self._ledger.end_all()
         count = count_of(response.get("usage"))
@@ -290,6 +296,11 @@ class ResponsesParser:
         if kind == "response.incomplete" or response.get("status") == "incomplete":
             return Finished(_REASONS.get(reason, Finish.OTHER), reason)
         return Finished(Finish.TOOL_CALLS if self._calls.seen else Finish.STOP, read.text(response.get("status")))
+
+
+def _ident(item: Mapping[str, Any]) -> str:
+    """By what an item of the whole response is known again: its place there need not be its number in the stream."""
+    return read.text(item.get("id")) or read.text(item.get("call_id"))
 
 
 _ENDS: Final = frozenset(
