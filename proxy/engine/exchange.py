@@ -10,14 +10,13 @@ from typing import Final, Protocol
 import msgspec
 
 from config.model import Connection, Operation, Snapshot
-from proxy.dialects import splice
 from proxy.dialects.counting import COUNTS
 from proxy.dialects.request import BadRequest
 from proxy.engine import told
 from proxy.engine.attempt import Attempter, Hearer
 from proxy.engine.call import Call, ClientGone, Reply
 from proxy.engine.makers import Makers, is_refused
-from proxy.engine.pinned import KEEPING, Owners, is_absent, searching, unknown_response
+from proxy.engine.pinned import KEEPING, Owners, is_absent, searching, translatable, unknown_response
 from proxy.engine.relay import Outcome, Refusal
 from proxy.engine.repeat import may_repeat
 from proxy.engine.translate import Translation, Unsaid, Written, counted, origin_of
@@ -114,7 +113,7 @@ class Engine(msgspec.Struct):
         if version != self._resolved_for or len(self._resolved) > _CACHE:
             self._resolved.clear()
             self._resolved_for = version
-        key = (call.operation, call.model, _translatable(call))
+        key = (call.operation, call.model, translatable(call))
         found = self._resolved.get(key)
         if found is None:
             found = resolve(snapshot, call.operation, call.model, self.lists, translate=key[2])
@@ -191,7 +190,7 @@ class _Run:
 
         What lies at a provider (a conversation that goes on) cannot be weighed here.
         """
-        if not _translatable(self.call):
+        if not translatable(self.call):
             return False
         try:
             body = counted(self.call)
@@ -382,21 +381,3 @@ class _Run:
 
     async def _refuse(self, answer: GatewayAnswer) -> None:
         await told.refuse(self.call, self.reply, self.exchange, answer, self._dropped)
-
-
-_KEPT: Final = (
-    "previous_response_id",
-    "conversation",
-    "prompt",
-    "background",
-    "container",
-    "mcp_servers",
-    "cachedContent",
-)
-
-
-def _translatable(call: Call) -> bool:
-    """Whether the question can be put to anybody but a provider of its dialect: it asks for nothing kept there."""
-    if call.method != "POST" or call.tail or call.body is None or not call.is_json:
-        return False
-    return not any(name in call.fields and splice.field(call.body, name) for name in _KEPT)

@@ -107,3 +107,21 @@ def _gone(ident: str, provider: str, others: set[str]) -> GatewayAnswer:
     else:
         what = f"`{ident}` was made by {provider}, which cannot be asked: it is not connected, or not for this model"
     return GatewayAnswer(404, "connection_gone", f"{what}; connect it again, or start anew", None, should_retry=False)
+
+
+_HELD: Final = (
+    "previous_response_id",
+    "conversation",
+    "prompt",
+    "background",
+    "container",
+    "mcp_servers",
+    "cachedContent",
+)
+
+
+def translatable(call: Call) -> bool:
+    """Whether the question can be put to anybody but a provider of its dialect: it asks for nothing kept there."""
+    if call.method != "POST" or call.tail or call.body is None or not call.is_json:
+        return False
+    return not any(name in call.fields and splice.field(call.body, name) for name in _HELD)
