@@ -18,6 +18,7 @@ from proxy.dialects.events import (
     BlockEnd,
     BlockStart,
     Done,
+    Failed,
     Finished,
     Kind,
     Laws,
@@ -707,3 +708,12 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     for step, inner in rows:
         yield (*path, step)
         yield from places(inner, (*path, step))
+
+
+def test_a_call_that_another_message_cuts_off_is_not_made(recordings: Path) -> None:
+    (path,) = recordings.glob("anthropic/*/*spliced-message-start*.json")
+    parser = MESSAGES.parser(ORIGIN)
+    events = [
+        event for raw in json.loads(path.read_bytes())["response"]["events"] for event in parser.feed(raw.encode())
+    ]
+    assert isinstance([*events, *parser.close()][-1], Failed)

@@ -53,8 +53,6 @@ def test_an_answer_written_in_its_own_dialect_means_the_same(recordings: Path, o
         renderer = spoken.renderer(head(of))
         again = streamed(spoken, b"".join(renderer.event(event) for event in unfold(answer)))
         assert whole(fold(again)) == whole(answer), f"{exchange['id']}: the stream"
-        if "spliced" in exchange["id"]:
-            continue  # its arguments end in the middle, which no whole answer can say
         body = json.loads(json.dumps(spoken.write_answer(answer, head(of))))
         once = lawful(list(spoken.read_answer(body, "o")))
         assert whole(fold(once)) == whole(answer), f"{exchange['id']}: whole"

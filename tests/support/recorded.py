@@ -75,7 +75,8 @@ def folded(recordings: Path, of: DialectName) -> Iterator[tuple[dict[str, Any], 
         try:
             yield exchange, fold(heard(exchange, dialect(of)))
         except Broken:
-            assert {"anomalous_stream", "error_in_200"} & set(exchange["features"]), exchange["id"]
+            cut = "spliced" in exchange["id"]  # a message begins in the middle of a call of the one before
+            assert cut or {"anomalous_stream", "error_in_200"} & set(exchange["features"]), exchange["id"]
 
 
 def questions(recordings: Path, of: DialectName) -> Iterator[tuple[dict[str, Any], Request]]:

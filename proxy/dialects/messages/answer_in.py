@@ -85,6 +85,7 @@ class MessagesParser:
         self._splitter = sse.EventSplitter()
         self._ledger = Ledger()
         self._given: dict[int, str] = {}  # arguments that a call began with; what is streamed stands for them
+        self._calling: set[int] = set()  # calls that have not ended
         self._count: Count | None = None
         self._finish: Finished | None = None
         self._started = False
@@ -156,6 +157,9 @@ class MessagesParser:
     def _start(self, message: Mapping[str, Any]) -> list[Event]:
         usage = self._counted(message.get("usage"))
         self._finish = None
+        if self._calling:  # a call of which the rest will never come must not be made
+            self._over = True
+            return [Failed()]
         if self._started:
             ends = [event for at in list(self._given) for event in self.stop(at)]
             self._message += 1
@@ -202,6 +206,8 @@ class MessagesParser:
         text = read.text(entry.get("text")) or read.text(entry.get("thinking"))
         if kind is Kind.FOREIGN:
             text = read.text(entry.get("content"))
+        if kind is Kind.TOOL_CALL:
+            self._calling.add(at)
         if kind in (Kind.TOOL_CALL, Kind.SERVER_CALL):
             self._given[at] = encode(entry["input"]).decode() if entry.get("input") else "{}"
         if text:
@@ -239,6 +245,7 @@ class MessagesParser:
 
     def stop(self, at: int) -> list[Event]:
         """A block ends; a call without arguments has none."""
+        self._calling.discard(at)
         index = self._ledger.index((self._message, at))
         given = self._given.pop(at, None)
         ends = self._ledger.end((self._message, at))
