@@ -58,7 +58,6 @@ class Param(StrEnum):
     MODALITIES = "modalities"
     AUDIO = "audio"
     PREDICTION = "prediction"
-    WEB_SEARCH = "web_search_options"
     MODERATION = "moderation"
 
 

@@ -206,8 +206,7 @@ COMMON = ("web_search", "code_execution")
 
 
 def _server_tools(request: Request) -> Any:
-    found = [tool.kind for tool in request.tools if isinstance(tool, ServerTool)]
-    return [*found, *(["web_search"] if Param.WEB_SEARCH in request.params else [])]
+    return [tool.kind for tool in request.tools if isinstance(tool, ServerTool)]
 
 
 def _plain_tools(request: Request) -> list[Tool]:

@@ -336,15 +336,6 @@ def _say_tier(value: Any, said: dict[str, Any]) -> None:
         raise Unsayable(f"there is no service tier {value!s:.40}")
 
 
-def _say_search(value: Any, said: dict[str, Any]) -> None:
-    tools = said["body"].setdefault("tools", [])
-    if any("functionDeclarations" in entry for entry in tools):
-        raise Unsayable("built-in tools do not go with functions")
-    tools.append({"googleSearch": {}})
-    if value:
-        raise Unsayable("the search takes no options")
-
-
 _WORDS: Final[Mapping[Param, str | Say]] = {
     **{param: _in_config(name) for name, param in SAME.items()},
     Param.SEED: _say_seed,
@@ -362,5 +353,4 @@ _WORDS: Final[Mapping[Param, str | Say]] = {
     Param.PARALLEL_TOOLS: _say_parallel,
     Param.MODALITIES: _say_modalities,
     Param.SERVICE_TIER: _say_tier,
-    Param.WEB_SEARCH: _say_search,
 }

@@ -27,7 +27,7 @@ from proxy.dialects.json import encode
 from proxy.dialects.messages.models import limit_of, ways_of
 from proxy.dialects.messages.schemas import compiled
 from proxy.dialects.messages.thinking import say_think, settle
-from proxy.dialects.messages.tools import marked, say_choice, say_parallel, say_search, tools_out
+from proxy.dialects.messages.tools import marked, say_choice, say_parallel, tools_out
 from proxy.dialects.names import plain
 from proxy.dialects.request import Format, Loss, Param, Request, Role, Say, Turn, Unsayable, described, say_params
 from proxy.dialects.shown import shown
@@ -330,7 +330,6 @@ _WORDS: Final[Mapping[Param, str | Say]] = {
     Param.FORMAT: _say_format,
     Param.TOOL_CHOICE: say_choice,
     Param.PARALLEL_TOOLS: say_parallel,
-    Param.WEB_SEARCH: say_search,
     Param.USER: _say_user,
     Param.SAFETY_ID: _say_user,
     Param.N: _say_one,

@@ -13,7 +13,7 @@ from proxy.dialects.base import DialectName
 from proxy.dialects.blocks import Cache
 from proxy.dialects.messages.schemas import compiled, rooted
 from proxy.dialects.names import plain
-from proxy.dialects.request import Choice, Loss, Request, ServerTool, Tool, Unsayable
+from proxy.dialects.request import Choice, Loss, Request, ServerTool, Tool
 
 NAME: Final = DialectName.MESSAGES
 _BUILT_IN: Final = {
@@ -98,16 +98,6 @@ def _located(place: Mapping[str, Any]) -> dict[str, Any]:
     given = read.table(place.get("approximate")) or place
     known = {name: given[name] for name in _WHERE if given.get(name)}
     return {"user_location": {"type": "approximate", **known}} if known else {}
-
-
-def say_search(value: Any, body: dict[str, Any]) -> None:
-    """`web_search_options` of Chat: the tool itself."""
-    options = dict(read.table(value))
-    place = read.table(options.pop("user_location", None))
-    entry = {"type": _BUILT_IN["web_search"], "name": "web_search", **_located(place)}
-    body.setdefault("tools", []).append(entry)
-    if options.pop("search_context_size", "medium") != "medium" or options:
-        raise Unsayable("the search takes no more than a place")
 
 
 def say_choice(value: Choice, body: dict[str, Any]) -> None:

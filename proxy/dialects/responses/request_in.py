@@ -59,7 +59,6 @@ SAME: Final = {
     "store": Param.STORE,
     "moderation": Param.MODERATION,
 }
-STATE: Final = ("previous_response_id", "conversation", "prompt")  # what the provider keeps, and nobody else has
 SERVER_TOOLS: Final = {
     "web_search": "web_search",
     "web_search_preview": "web_search",

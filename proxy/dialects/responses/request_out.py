@@ -38,7 +38,7 @@ from proxy.dialects.request import (
     Unsayable,
     say_params,
 )
-from proxy.dialects.responses.request_in import SAME, STATE
+from proxy.dialects.responses.request_in import SAME
 from proxy.dialects.shown import shown
 from proxy.dialects.toolbox import flat_name
 
@@ -105,11 +105,6 @@ def echo(request: Request) -> dict[str, Any]:
         said["instructions"] = "\n\n".join(block.text for block in first.content if isinstance(block, Text)) or None
     said.pop("include", None)
     return {**said, "store": False, "truncation": "disabled"}
-
-
-def state_of(request: Request) -> str | None:
-    """The field that asks for something this dialect's provider has kept; nobody else can answer then."""
-    return next((name for name in STATE if request.home == NAME and name in request.extras), None)
 
 
 def _items(turn: Turn, target: Target, home: str, where: str, losses: list[Loss]) -> Iterator[dict[str, Any]]:
