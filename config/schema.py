@@ -17,6 +17,7 @@ import msgspec
 from msgspec.structs import fields
 
 from config import catalogue
+from config.continuing import Way
 from config.document import Node
 from config.errors import ConfigError, FileFault, InvalidField, shown
 from config.model import AnswerModel, Limits, Logging, ModelTarget, ProviderSpec, Routing, Settings, Timeouts
@@ -27,7 +28,7 @@ _TOP: Final = (
 )  # fmt: skip
 _PROVIDER: Final = (
     "label", "base_url", "dialect", "credential", "auth", "default_model", "models", "supports_endpoint", "headers",
-    "stream_usage", "unsupported", "api_version",
+    "stream_usage", "unsupported", "api_version", "continues",
 )  # fmt: skip
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -332,5 +333,6 @@ _TESTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "supports_endpoint": (lambda v: isinstance(v, bool), "true or false"),
     "stream_usage": _one_of("asked", "always", "never"),
     "unsupported": _one_of("drop", "error"),
+    "continues": _one_of("no", *Way),
     "api_version": (lambda v: isinstance(v, str) and bool(re.fullmatch(r"[\w.-]{1,40}", v)), "a version in quotes"),
 }
