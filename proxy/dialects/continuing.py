@@ -67,6 +67,7 @@ class Beginning:
         self.track: Track = cast(Track, import_module(f"proxy.dialects.{name.value}.resumed").Track())
         self.count: Count | None = None
         self.counted = False  # the count holds for all of the text so far
+        self.further: list[Continuation] = []  # who has been asked to go on, in their order
         self._parser = dialect(name).parser("")
         self._texts: list[str] = []
         self._size = 0
@@ -196,6 +197,7 @@ class Continuation:
         self._between = between
         self._silent = beginning.operation is Operation.GEMINI  # its clients know no comments
         self._first, self._guessed = _counted(beginning, head.request)
+        beginning.further.append(self)
         self._second: Count | None = None
         self._words: set[int] = set()  # the blocks that are text
         self._texts: list[str] = []
@@ -209,6 +211,13 @@ class Continuation:
     def estimated(self) -> bool:
         """Whether a part of the usage is no provider's count."""
         return self._guessed or self._second is None
+
+    @property
+    def spent(self) -> int:
+        """What its question took, if it said anything before it broke off too; its words are part of the beginning."""
+        if not self._texts:
+            return 0
+        return self._second.input if self._second is not None else estimate.of_request(self._asked)
 
     @property
     def count(self) -> Count:
@@ -269,9 +278,11 @@ class Continuation:
         """The last bytes of the stream, which tell who said it."""
         if self._silent:
             return b""
+        several = len(self._between) > 2
         parts = [n for n, guessed in (("first", self._guessed), ("second", self._second is None)) if guessed]
         told = f", the {parts[0]} part estimated" if len(parts) == 1 else ", estimated" if parts else ""
-        return f": redeo-rescued: {' -> '.join(self._between)}; usage is the sum of both{told}\n\n".encode()
+        told = f"all{', estimated in part' if parts else ''}" if several else f"both{told}"
+        return f": redeo-rescued: {' -> '.join(self._between)}; usage is the sum of {told}\n\n".encode()
 
 
 def _counted(beginning: Beginning, request: Request) -> tuple[Count, bool]:
@@ -281,7 +292,9 @@ def _counted(beginning: Beginning, request: Request) -> tuple[Count, bool]:
         return said, False
     words = round(estimate.of_text(beginning.text or ""))
     known = said or Count()
-    return replace(known, input=known.input or estimate.of_request(request), output=max(known.output, words)), True
+    asked = known.input or estimate.of_request(request)
+    asked += sum(further.spent for further in beginning.further)
+    return replace(known, input=asked, output=max(known.output, words)), True
 
 
 def _sum(first: Count, second: Count) -> Count:
