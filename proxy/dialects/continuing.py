@@ -33,11 +33,13 @@ from proxy.dialects.events import (
 from proxy.dialects.joint import Joint
 from proxy.dialects.joint import NotMore as NotMore
 from proxy.dialects.json import decode_object
-from proxy.dialects.request import Choice, Param, Request, Role, Turn
+from proxy.dialects.request import Choice, Param, Request, Role, Think, Turn
 from proxy.fault import Usage
 
 MAX_BYTES: Final = 1024 * 1024
 _TURNED: Final = (Finish.TOOL_CALLS, Finish.PAUSE)  # where it went on to something that is no text
+# The places in which clients ask for thinking, in their dialects.
+_THINKING: Final = ("thinking.", "reasoning.", "reasoning_effort.", "generationConfig.thinkingConfig.")
 # What one provider keeps, and no other can be told of.
 _KEPT: Final = frozenset({"previous_response_id", "conversation", "prompt", "background", "container", "cachedContent"})
 
@@ -163,13 +165,22 @@ def continued(request: Request, text: str) -> tuple[Request, str]:
     given = "".join(block.text for block in before.content if isinstance(block, Text))
     sent = (given + text).rstrip()
     turns.append(replace(before, content=(Text(sent),)))
+    asked = replace(_unthinking(request), turns=tuple(turns))
+    limit = asked.params.get(Param.MAX_TOKENS)
+    if limit is not None:
+        asked.params[Param.MAX_TOKENS] = max(1, int(limit) - round(estimate.of_text(text)))
+    return asked, (given + text)[len(sent) :]
+
+
+def _unthinking(request: Request) -> Request:
+    """The question with nothing of thinking in it but that there shall be none."""
+    think = request.params.get(Param.REASONING)
+    if isinstance(think, Think) and think.enabled is False:
+        return replace(request, params=dict(request.params))
     params = {param: value for param, value in request.params.items() if param is not Param.REASONING}
     names = {param: name for param, name in request.names.items() if param is not Param.REASONING}
-    limit = params.get(Param.MAX_TOKENS)
-    if limit is not None:
-        params[Param.MAX_TOKENS] = max(1, int(limit) - round(estimate.of_text(text)))
-    asked = replace(request, turns=tuple(turns), params=params, names=names)
-    return asked, (given + text)[len(sent) :]
+    extras = {name: value for name, value in request.extras.items() if not f"{name}.".startswith(_THINKING)}
+    return replace(request, params=params, names=names, extras=extras)
 
 
 class Continuation:
