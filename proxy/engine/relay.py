@@ -21,12 +21,15 @@ from proxy.dialects.json import decode, encode
 from proxy.dialects.scan import MalformedEvent, Progress, Scanner, judge_whole
 from proxy.engine.call import Call, Reply
 from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
+from proxy.engine.pace import Pace
 from proxy.fault import Fault, FaultKind, Phase, Usage
 from proxy.upstream.client import UpstreamError
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 1024 * 1024
-_MAX_HELD_BYTES: Final = 1024 * 1024
+_HELD_BYTES: Final = 256 * 1024  # before the first content, beside what echoes the request
+_HELD_EVENTS: Final = 64
+_ECHOES: Final = 3  # times that lifecycle events of Responses repeat instructions and tools of the request
 _MAX_SEALED: Final = 1000  # of one answer: no client hands back more
 _PING_LIFE: Final = 300.0  # seconds for which pings alone keep a stream alive
 _TAIL_SECONDS: Final = 1.0  # for what a provider says behind its terminator
@@ -93,8 +96,7 @@ class Relay(msgspec.Struct):
     call: Call
     reply: Reply
     response: Incoming
-    headers: list[tuple[str, str]]
-    late: Callable[[], list[tuple[str, str]]]  # more of them, known only when the head goes out
+    head: Callable[[], list[tuple[str, str]]]  # the client's headers, as they are known when they go out
     timeouts: Timeouts
     first_byte: float  # what is left of that clock, in seconds
     who: str
@@ -104,6 +106,7 @@ class Relay(msgspec.Struct):
     begun: Callable[[Outcome], None]  # at the first content, with what will be known
     scrub: Callable[[bytes], bytes]  # takes the key out of what an error says
     verbatim: bool = True  # the bytes are the provider's own: an error of the client's goes on as it came
+    pace: Pace | None = None  # where the text has to come fast enough, before anything is sent on
     _outcome: Outcome = msgspec.field(default_factory=Outcome)
 
     async def whole(self, seconds: float) -> Outcome:
@@ -120,7 +123,8 @@ class Relay(msgspec.Struct):
         self._outcome.committed = True
         if self.verbatim:
             self._outcome.sealed = sealed.digests(self.call.operation, body)
-        await self.reply.whole(self.response.status, [*self.headers, *self.late()], body)
+        self.begun(self._outcome)
+        await self.reply.whole(self.response.status, self.head(), body)
         return self._outcome
 
     def _judge(self, body: bytes) -> Fault | None:
@@ -148,7 +152,7 @@ class Relay(msgspec.Struct):
                     if not outcome.committed:
                         outcome.committed, outcome.first_content = True, self.now()
                         self.begun(outcome)
-                        await self.reply.begin(self.response.status, [*self.headers, *self.late()])
+                        await self.reply.begin(self.response.status, self.head())
                     await self.reply.write(piece)
                     dog.arm(FaultKind.STALL, self.timeouts.idle)
         except (UpstreamError, ClockExpired) as exc:
@@ -185,6 +189,8 @@ class Relay(msgspec.Struct):
 
     def _fault_of(self, exc: UpstreamError | ClockExpired) -> Fault:
         if isinstance(exc, ClockExpired):
+            if exc.kind is FaultKind.SLOW and self.pace is not None:
+                return self._bad(f"its text drips, less than {self.pace.floor:g} characters a second", exc.kind)
             what = "no content" if exc.kind is FaultKind.TIMEOUT else "nothing more"
             return Fault(exc.kind, f"{self.who}: {what} within {exc.seconds:g} s")
         said = "its answer ended before its end" if exc.kind is FaultKind.INTERRUPTED else exc.detail
@@ -200,6 +206,7 @@ class _Pump:
         self.fault: Fault | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
+        self._limit = _HELD_BYTES + _ECHOES * len(relay.call.body or b"")
         self._splitter = sse.EventSplitter()
         # What another connection could not read; a translated answer carries marks instead.
         self._find = sealed.finder(relay.call.operation) if relay.verbatim else None
@@ -230,6 +237,8 @@ class _Pump:
         elif relay._outcome.committed or self.scanner.complete:
             left = self._progress_at + _PING_LIFE - relay.now()
             dog.arm(FaultKind.STALL, max(0.0, min(relay.timeouts.idle, left)))
+        elif relay.pace is not None and relay.pace.since is not None:
+            dog.arm(FaultKind.SLOW, relay.pace.left(relay.now()))
         else:
             waited = relay.now() - self._progress_at
             dog.arm(FaultKind.TIMEOUT, max(0.0, relay.first_byte - waited))
@@ -249,20 +258,33 @@ class _Pump:
             await self._error(event)
         elif self.fault is not None or progress is Progress.HIDDEN:
             return
-        elif progress is Progress.LIFECYCLE:
-            await (self.relay.reply.write(event) if self.relay._outcome.committed else self._hold(event))
+        elif progress in (Progress.LIFECYCLE, Progress.PING):
+            if self.relay._outcome.committed:
+                await self.relay.reply.write(event)
+            elif progress is Progress.LIFECYCLE or len(self._held) < _HELD_EVENTS:
+                await self._hold(event)  # signs of life beyond that have done their work
         else:
             await self._content(event, last=progress is Progress.TERMINAL)
 
     async def _content(self, event: bytes, *, last: bool) -> None:
-        self._progress_at = self.relay.now()
+        relay = self.relay
         if self._find is not None and (found := self._find(event)):
-            self.relay._outcome.sealed = [*self.relay._outcome.sealed, *found][-_MAX_SEALED:]
-        if not self.relay._outcome.committed:
+            relay._outcome.sealed = [*relay._outcome.sealed, *found][-_MAX_SEALED:]
+        if not (last or self._fast_enough(event)):
+            await self._hold(event, most=self._limit)
+            return
+        self._progress_at = relay.now()
+        if not relay._outcome.committed:
             await self._commit()
-        await self.relay.reply.write(event)
+        await relay.reply.write(event)
         if last:
             self._done_sent, self._done_at = True, self._progress_at
+
+    def _fast_enough(self, event: bytes) -> bool:
+        relay = self.relay
+        if relay.pace is None or relay._outcome.committed or self.scanner.complete:
+            return True
+        return relay.pace.enough(event, relay.now())
 
     async def _done(self, event: bytes) -> None:
         """`[DONE]` where it is no terminator: passed on behind that; without it the answer is not whole."""
@@ -270,10 +292,10 @@ class _Pump:
         if self._done_sent:
             await self.relay.reply.write(event)
 
-    async def _hold(self, event: bytes) -> None:
+    async def _hold(self, event: bytes, most: int = _HELD_EVENTS) -> None:
         self._held.append(event)
         self._held_bytes += len(event)
-        if self._held_bytes > _MAX_HELD_BYTES:
+        if self._held_bytes > self._limit or len(self._held) > most:
             await self._commit()
 
     async def _commit(self) -> None:
@@ -281,7 +303,7 @@ class _Pump:
         relay._outcome.committed = True
         relay._outcome.first_content = relay.now()
         relay.begun(relay._outcome)
-        await relay.reply.begin(relay.response.status, [*relay.headers, *relay.late()])
+        await relay.reply.begin(relay.response.status, relay.head())
         if self._held:
             await relay.reply.write(b"".join(self._held))
             self._held.clear()
