@@ -282,7 +282,7 @@ class Health:
                 scope.probe = None
 
     def proven(self, connection: Connection, model: str | None) -> bool:
-        """Whether the latest outcome seen of this model there (None: of the whole) was good; its first content counts."""
+        """Whether the latest outcome seen of this model there (None: of the whole) was good; first content counts."""
         state = self._states.get(connection.identity)
         if state is None or model is None:
             return state is not None and state.whole.good is True
