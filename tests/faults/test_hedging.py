@@ -119,12 +119,11 @@ async def test_a_client_that_leaves_ends_both(bench: Any) -> None:
     asking.cancel()
     await b.p.wait_closed()
     await b.s.wait_closed()
-    b.left += 1
+    b.left, b.beside = 1, 1
     while b.server.daemon.front.engine.running:
         await asyncio.sleep(0.005)
     assert await b.server.metric(outcome("alpha", "client_gone")) == 1
     assert await b.server.metric(outcome("beta", "client_gone")) == 1
-    b.hedged += 1
 
 
 async def test_a_stream_that_hedged_ends_with_our_error_when_the_drain_is_over(bench: Any) -> None:
@@ -138,9 +137,7 @@ async def test_a_stream_that_hedged_ends_with_our_error_when_the_drain_is_over(b
 
 
 async def test_extra_attempts_are_few(bench: Any) -> None:
-    b = await bench(hang(), hang(), **{"routing": {"hedge_after": 0.05, "timeouts": {**FAST, "before_answer": 1}}})
+    b = await bench(hang(), hang(), routing={"hedge_after": 0.05, "timeouts": {**FAST, "before_answer": 1}})
     got = await asyncio.gather(*(b.ask() for _ in range(12)))
     assert {one.status for one in got} == {504}
     assert len(b.s.requests) <= 12
-
-
