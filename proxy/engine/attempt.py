@@ -17,8 +17,9 @@ from proxy.engine import told
 from proxy.engine.call import Call, Reply
 from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
 from proxy.engine.heard import Translated
+from proxy.engine.outcome import MAX_ERROR_BYTES, Incoming, Outcome, Refusal, read_body
 from proxy.engine.pace import Pace
-from proxy.engine.relay import MAX_ERROR_BYTES, Incoming, Outcome, Refusal, Relay, read_body
+from proxy.engine.relay import Relay
 from proxy.engine.renamed import under_asked_name
 from proxy.engine.repeat import is_stateless
 from proxy.engine.translate import Written, origin_of, to_client, to_upstream

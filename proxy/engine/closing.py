@@ -5,8 +5,8 @@ from __future__ import annotations
 from proxy.dialects.request import BadRequest
 from proxy.engine import told
 from proxy.engine.job import Job
+from proxy.engine.outcome import Refusal
 from proxy.engine.pinned import is_absent, translatable, unknown_response
-from proxy.engine.relay import Refusal
 from proxy.engine.translate import Unsaid, counted
 from proxy.fault import Fault, FaultKind, Phase
 from proxy.routing import Candidate, GatewayAnswer, Plan, Skipped, exhausted

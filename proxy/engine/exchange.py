@@ -21,9 +21,9 @@ from proxy.engine.call import Call, ClientGone, Reply
 from proxy.engine.closing import Closing
 from proxy.engine.job import Job
 from proxy.engine.makers import Makers, is_refused
+from proxy.engine.outcome import Outcome
 from proxy.engine.pinned import KEEPING, Owners, is_absent, searching, translatable
 from proxy.engine.race import Race
-from proxy.engine.relay import Outcome
 from proxy.engine.repeat import is_stateless, may_repeat
 from proxy.engine.translate import Translation, Unsaid, origin_of
 from proxy.engine.trial import Trial

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from proxy.engine.relay import Outcome
+from proxy.engine.outcome import Outcome
 from proxy.engine.trial import Trial
 from proxy.fault import Fault, FaultKind
 

@@ -9,7 +9,7 @@ from proxy.engine.attempt import Hearer
 from proxy.engine.budget import Place
 from proxy.engine.call import ClientGone, Reply
 from proxy.engine.job import Job
-from proxy.engine.relay import Outcome
+from proxy.engine.outcome import Outcome
 from proxy.engine.translate import Written
 from proxy.fault import Attempt, Fault, FaultKind
 from proxy.routing import Candidate, Ticket
