@@ -173,7 +173,13 @@ class Attempter(msgspec.Struct, frozen=True):
             url = connection.url(operation, model=candidate.model or call.model, stream=call.stream)
         else:
             body, hide = _body(call, candidate, routing) if written is None else (written.body, False)
-            url = connection.url(operation, call.tail, model=candidate.model or call.model, stream=call.stream)
+            url = connection.url(
+                operation,
+                call.tail,
+                model=candidate.model or call.model,
+                stream=call.stream,
+                continues=written is not None and written.more is not None,
+            )
             url += ("&" if "?" in url else "?") + call.query if call.query else ""
         given = {name for name, _ in passed}
         fixed = [(name, value) for name, value in connection.spec.headers.items() if name.lower() not in given]

@@ -24,8 +24,8 @@ from proxy.engine.makers import Makers, is_refused
 from proxy.engine.outcome import Outcome
 from proxy.engine.pinned import KEEPING, Owners, is_absent, searching, translatable
 from proxy.engine.race import Race
-from proxy.engine.rescue import Going, Rescue
 from proxy.engine.repeat import is_stateless, may_repeat
+from proxy.engine.rescue import Going, Rescue
 from proxy.engine.translate import Translation, Unsaid, origin_of
 from proxy.engine.trial import Trial
 from proxy.fault import SHUTTING_DOWN, Exchange, Fault, FaultKind, Observer, Start
@@ -360,10 +360,14 @@ class _Run:
         exchange.usage, exchange.first_content = outcome.usage, outcome.first_content
         exchange.status = trial.attempt.status
         exchange.fault = outcome.fault
-        exchange.usage_estimated = trial.written is not None and bool(trial.written.more and trial.written.more.estimated)
+        exchange.usage_estimated = trial.written is not None and bool(
+            trial.written.more and trial.written.more.estimated
+        )
         self.engine.makers.learn(outcome.sealed, origin_of(connection))
         if self.call.operation in KEEPING and self.call.method == "POST":
-            self.engine.owners.learn(outcome.made, connection, kept=trial.written is None or not trial.written.translated)
+            self.engine.owners.learn(
+                outcome.made, connection, kept=trial.written is None or not trial.written.translated
+            )
 
     async def _bare(self, trial: Trial, fault: Fault) -> bool:
         """Once more at the same connection, without what it cannot read; whether the request is over with that."""

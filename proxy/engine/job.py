@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 class Job(msgspec.Struct):
-    """`waited`: seconds that went by at providers before the first content, of all attempts together; `since`: from when
-    the clock of all attempts together counts, where that is not the request's arrival."""
+    """`waited`: seconds that went by at providers before the first content, of all attempts together; `since`: when the
+    clock of all attempts together began, where that is not the request's arrival."""
 
     engine: Engine
     call: Call

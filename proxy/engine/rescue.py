@@ -1,7 +1,7 @@
 """Mid-stream rescue: a text that breaks off is gone on with by another connection, and its client reads one stream.
 
-Only where `routing.rescue` is on, for answers of words alone, and by those of whom it is documented that they go on from
-a beginning (`continues` in the catalogue). How the two are put together: `proxy.dialects.continuing`.
+Only where `routing.rescue` is on, for answers of words alone, and by those who are documented to go on from a beginning
+(`continues` in the catalogue). How the two are put together: `proxy.dialects.continuing`.
 """
 
 from __future__ import annotations
@@ -88,5 +88,3 @@ class Going:
     def abort(self) -> None:
         """Break it off."""
         self._reply.abort()
-
-

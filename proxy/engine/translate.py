@@ -110,9 +110,7 @@ class Translation:
 
         return translatable(self._call) and continuable(self._read())
 
-    def go_on(
-        self, candidate: Candidate, via: Operation, beginning: Beginning, between: tuple[str, ...]
-    ) -> Written:
+    def go_on(self, candidate: Candidate, via: Operation, beginning: Beginning, between: tuple[str, ...]) -> Written:
         """The question with the beginning of its answer, for a connection that goes on from it by this operation.
 
         `between`: who said what there is, and who is asked. Raises Unsaid and BadRequest.
