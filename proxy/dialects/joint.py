@@ -23,24 +23,24 @@ class Joint:
         self._sent = sent
         self._cut = cut
         self._certain = echoes or len(sent) >= SURELY
-        self._held = ""  # what may still be the beginning once more
+        self._same = 0  # so much of the beginning has come once more, and is held back
         self._fresh = True
 
     def take(self, text: str) -> str:
         """What of this the client has not heard yet. Raises NotMore."""
         if not self._fresh:
             return self._after_cut(text)
-        self._held += text
-        if self._certain and len(self._held) < len(self._sent) and self._sent.startswith(self._held):
+        if self._certain and self._same + len(text) < len(self._sent) and self._sent.startswith(text, self._same):
+            self._same += len(text)
             return ""
-        return self._settled()
+        return self._settled(text)
 
     def rest(self) -> str:
         """What was held back to the end."""
-        return self._settled() if self._fresh else ""
+        return self._settled("") if self._fresh else ""
 
-    def _settled(self) -> str:
-        held, self._held, self._fresh = self._held, "", False
+    def _settled(self, text: str) -> str:
+        held, self._fresh = self._sent[: self._same] + text, False
         if self._certain and held.startswith(self._sent):
             return self._after_cut(held[len(self._sent) :])
         if held[:SURELY] == self._sent[:SURELY] and len(self._sent) >= SURELY:
