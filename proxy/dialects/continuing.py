@@ -236,6 +236,11 @@ class Continuation:
         return _sum(self._first, self._second or self._guess())
 
     @property
+    def second(self) -> Usage | None:
+        """What the second one has counted, if it said."""
+        return None if self._second is None else _usage(self._second)
+
+    @property
     def usage(self) -> Usage:
         """The same, as the engine keeps it."""
         return _usage(self.count)
