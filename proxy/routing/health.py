@@ -40,6 +40,7 @@ _REASONS: Final = {
     FaultKind.RATE: "it asked to wait",
     FaultKind.MODEL_MISSING: "it does not have the model",
 }
+_OF_A_MODEL: Final = _REASONS | {FaultKind.QUOTA: "its quota for this model is used up"}
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -124,9 +125,9 @@ class Health:
         if state is None:
             return _FINE
         now = self._now()
-        whole, own = _verdict(state.whole, now, ""), _FINE
+        whole, own = _verdict(state.whole, now, _REASONS), _FINE
         if model is not None and (breaker := state.models.get(model[:_MAX_NAME])) is not None:
-            own = _verdict(breaker, now, " with this model")
+            own = _verdict(breaker, now, _OF_A_MODEL)
         if whole.usable or own.usable:
             return own if whole.usable else whole
         return _both(whole, own)
@@ -219,14 +220,16 @@ class Health:
                 self._count(whole, failure, now)
 
     def _used_up(self, whole: Breaker, failure: _Failure, now: float) -> None:
-        """The quota of the key: an hour from when it was first said."""
-        known = whole.kind is FaultKind.QUOTA and whole.shut(now)
-        recovered_since = whole.kind is None and not failure.news(whole)
-        if known or recovered_since or whole.kind is FaultKind.AUTH:
+        """The quota of the key, or of the model there: an hour from when it was first said."""
+        scope = failure.about
+        known = scope.kind is FaultKind.QUOTA and scope.shut(now)
+        recovered_since = scope.kind is None and not failure.news(scope)
+        if known or recovered_since or scope.kind is FaultKind.AUTH:
             return
-        whole.note(FaultKind.QUOTA, now)
-        whole.turn = self._turn()
-        whole.rest(FaultKind.QUOTA, _QUOTA, now)
+        for noting in (whole, scope):
+            noting.note(FaultKind.QUOTA, now)
+        scope.turn = self._turn()
+        scope.rest(FaultKind.QUOTA, _QUOTA, now)
 
     def _limited(self, state: _State, failure: _Failure, now: float) -> None:
         """It asked to wait. A late answer makes a wait longer only where the provider says for how long."""
@@ -357,15 +360,17 @@ def _failure(
     late = ticket.turn < max(state.whole.turn, own.turn if own is not None else 0)
     answered = (ticket.heard or fault.status is not None) and fault.kind not in _OF_THE_WAY
     lost = fault.kind is FaultKind.INTERRUPTED and not answered
-    about = state.whole if own is None or lost or fault.kind in _OF_THE_WHOLE else own
+    whole = lost or (fault.kind in _OF_THE_WHOLE and not fault.of_model)
+    about = state.whole if own is None or whole else own
     return _Failure(fault, about, own, model, answered, late, probed)
 
 
-def _verdict(breaker: Breaker, now: float, of: str) -> Verdict:
+def _verdict(breaker: Breaker, now: float, reasons: Mapping[FaultKind, str]) -> Verdict:
     wait = breaker.wait(now)
     if breaker.kind is None or (wait is None and breaker.kind is not FaultKind.AUTH):
         return _FINE
-    reason = _REASONS.get(breaker.kind, f"it failed repeatedly{of} (last: {breaker.kind.value})")
+    of = " with this model" if reasons is _OF_A_MODEL else ""
+    reason = reasons.get(breaker.kind, f"it failed repeatedly{of} (last: {breaker.kind.value})")
     if not breaker.shut(now):
         reason = f"{reason}; a probe is under way"
     return Verdict(False, breaker.kind, reason, wait, breaker.probe is not None)

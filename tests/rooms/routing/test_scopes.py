@@ -75,6 +75,18 @@ def test_what_is_said_of_the_key_closes_all(health: Health, alpha: Connection, k
     assert _usable(health, alpha, "m", "n", None) == [False, False, False]
 
 
+def test_a_quota_of_one_model_leaves_the_others(health: Health, alpha: Connection, clock: Any) -> None:
+    """Google's free tier counts by model, and gives none of some."""
+    _fail(health, alpha, ["m"], K.QUOTA, of_model=True, status=429)
+    assert _usable(health, alpha, "m", "n", None) == [False, True, True]
+    verdict = health.check(alpha, "m")
+    assert (verdict.retry_in, verdict.reason) == (3600.0, "its quota for this model is used up")
+    assert health.admit(alpha, "m") is None
+    assert health.report(alpha).models == (ModelReport("m", S.QUOTA, K.QUOTA, 3600.0),)
+    clock.pass_(3600)
+    assert sum(health.admit(alpha, "m") is not None for _ in range(10)) == 1
+
+
 @pytest.mark.parametrize("heard", [False, True])
 def test_an_answer_that_breaks_off_is_about_its_model(health: Health, alpha: Connection, heard: bool) -> None:
     """The head of the answer shows it, or its first content."""
