@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from enum import StrEnum
 from typing import Final
+from weakref import ReferenceType, ref
 
 import msgspec
 
@@ -46,10 +47,10 @@ class Ticket:
     """One attempt that was admitted. Its identity is what a breaker knows its probe by.
 
     `turn` places its beginning among the turns of the breakers; `probes` are those that it finds out about; `heard`:
-    it has said its first content.
+    it has said its first content. Who drops it without a word has let go of them.
     """
 
-    __slots__ = ("heard", "model", "probes", "turn")
+    __slots__ = ("__weakref__", "heard", "model", "probes", "turn")
 
     def __init__(self, turn: int = 0, model: str | None = None) -> None:
         self.turn = turn
@@ -69,13 +70,18 @@ class Breaker(msgspec.Struct, eq=False):
     since: float | None = None
     turn: int = 0
     openings: int = 0
-    probe: Ticket | None = None
+    out: ReferenceType[Ticket] | None = None  # the probe, as long as somebody holds it: cancelled tasks say nothing
     failures: int = 0  # in a row
     row: dict[str | None, int] = msgspec.field(default_factory=dict)  # the same, by model
     outcomes: deque[tuple[float, str | None, bool]] = msgspec.field(default_factory=lambda: deque(maxlen=64))
     last_error: FaultKind | None = None
     last_error_at: float = 0.0
     good: bool | None = None  # the latest outcome seen
+
+    @property
+    def probe(self) -> Ticket | None:
+        """Who is finding out."""
+        return self.out() if self.out is not None else None
 
     def shut(self, now: float) -> bool:
         """Whether its time has not come."""
@@ -94,7 +100,7 @@ class Breaker(msgspec.Struct, eq=False):
     def probed_by(self, ticket: Ticket) -> None:
         """It has begun. Where there is something to find out, it is the probe."""
         if self.kind is not None and self.kind not in _PLAIN_WAITS:
-            self.probe = ticket
+            self.out = ref(ticket)
             ticket.probes.append(self)
 
     def wait(self, now: float) -> float | None:
@@ -144,7 +150,7 @@ class Breaker(msgspec.Struct, eq=False):
         if not waited:
             self.turn = turn
         self.since = self.until if waited else now
-        self.kind, self.until, self.probe = None, 0.0, None
+        self.kind, self.until, self.out = None, 0.0, None
 
     def forgive(self) -> None:
         """What failed before says nothing any more."""
@@ -162,7 +168,7 @@ class Breaker(msgspec.Struct, eq=False):
         """Closed for that long."""
         if self.kind is not kind or not self.shut(now):
             self.since = now
-        self.kind, self.until, self.probe = kind, now + seconds, None
+        self.kind, self.until, self.out = kind, now + seconds, None
 
     def state(self, now: float) -> BreakerState:
         """For metrics and people."""

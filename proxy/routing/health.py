@@ -282,7 +282,7 @@ class Health:
         """The attempt ended without saying anything of the provider (the client left, or erred)."""
         for scope in ticket.probes:
             if scope.probe is ticket:
-                scope.probe = None
+                scope.out = None
 
     def proven(self, connection: Connection, model: str | None) -> bool:
         """Whether the latest outcome seen of this model there (None: of the whole) was good; first content counts."""

@@ -84,7 +84,8 @@ def test_a_quota_of_one_model_leaves_the_others(health: Health, alpha: Connectio
     assert health.admit(alpha, "m") is None
     assert health.report(alpha).models == (ModelReport("m", S.QUOTA, K.QUOTA, 3600.0),)
     clock.pass_(3600)
-    assert sum(health.admit(alpha, "m") is not None for _ in range(10)) == 1
+    probes = [health.admit(alpha, "m") for _ in range(10)]
+    assert sum(ticket is not None for ticket in probes) == 1
 
 
 @pytest.mark.parametrize("heard", [False, True])
@@ -235,7 +236,8 @@ def test_limits_of_a_connection_that_waits_for_other_reasons_change_nothing_ther
 def test_one_probe_of_a_hundred_for_each_scope(health: Health, alpha: Connection, clock: Any) -> None:
     _fail(health, alpha, ["m"] * 5, K.OVERLOAD)
     clock.pass_(30)
-    assert sum(health.admit(alpha, "m") is not None for _ in range(100)) == 1
+    probes = [health.admit(alpha, "m") for _ in range(100)]
+    assert sum(ticket is not None for ticket in probes) == 1
     assert all(health.admit(alpha, "n") is not None for _ in range(100))
     assert health.check(alpha, "m").probing
 
@@ -245,7 +247,20 @@ def test_one_probe_of_a_hundred_for_the_whole_whatever_they_ask_for(
 ) -> None:
     _fail(health, alpha, "mnopq", K.OVERLOAD)
     clock.pass_(30)
-    assert sum(health.admit(alpha, f"m{n % 7}") is not None for n in range(100)) == 1
+    probes = [health.admit(alpha, f"m{n % 7}") for n in range(100)]
+    assert sum(ticket is not None for ticket in probes) == 1
+
+
+def test_a_probe_that_nobody_holds_any_more_is_none(health: Health, alpha: Connection, clock: Any) -> None:
+    """A task that is cancelled before its first step says nothing of its ticket: nobody else was ever let through."""
+    _fail(health, alpha, ["m"] * 5, K.OVERLOAD)
+    clock.pass_(30)
+    ticket = _ask(health, alpha, "m")
+    assert health.admit(alpha, "m") is None
+    del ticket
+    assert _usable(health, alpha, "m") == [True]
+    _works(health, alpha, "m")
+    assert health.report(alpha).models == ()
 
 
 def test_a_probe_of_both_scopes_speaks_for_both(health: Health, alpha: Connection, clock: Any) -> None:
