@@ -46,16 +46,17 @@ _NAMED: Final = {FaultKind.QUOTA: BreakerState.QUOTA, FaultKind.RATE: BreakerSta
 class Ticket:
     """One attempt that was admitted. Its identity is what a breaker knows its probe by.
 
-    `turn` places its beginning among the turns of the breakers; `probes` are those that it finds out about; `heard`:
-    it has said its first content. Who drops it without a word has let go of them.
+    `turn` places its beginning among the turns of the breakers; `own` is that of its model; `probes` are those that it
+    finds out about; `heard`: it has said its first content. Who drops it without a word has let go of them.
     """
 
-    __slots__ = ("__weakref__", "heard", "model", "probes", "turn")
+    __slots__ = ("__weakref__", "heard", "model", "own", "probes", "turn")
 
-    def __init__(self, turn: int = 0, model: str | None = None) -> None:
+    def __init__(self, turn: int = 0, model: str | None = None, own: Breaker | None = None) -> None:
         self.turn = turn
         self.model = model
-        self.probes: list[Breaker] = []
+        self.own = own
+        self.probes: tuple[Breaker, ...] = ()
         self.heard = False
 
 
@@ -101,7 +102,7 @@ class Breaker(msgspec.Struct, eq=False):
         """It has begun. Where there is something to find out, it is the probe."""
         if self.kind is not None and self.kind not in _PLAIN_WAITS:
             self.out = ref(ticket)
-            ticket.probes.append(self)
+            ticket.probes = (*ticket.probes, self)
 
     def wait(self, now: float) -> float | None:
         """Seconds until it may be tried; None: now, or never by waiting."""

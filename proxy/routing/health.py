@@ -138,15 +138,12 @@ class Health:
         An open breaker alone admits before its time: the plan may have nobody better. The ticket goes with what is
         said of the attempt later, so that an older request cannot pass for the probe.
         """
-        state = self._states.get(connection.identity)
-        ticket = Ticket(self._turns, model)
-        if state is None:
-            return ticket
-        now = self._now()
-        own = state.models.get(model[:_MAX_NAME]) if model is not None else None
-        if not (state.whole.admits(now) and (own is None or own.admits(now))):
+        state, now = self._state(connection), self._now()
+        whole, own = state.whole, self._own(state, model)
+        if not (whole.admits(now) and (own is None or own.admits(now))):
             return None
-        state.whole.probed_by(ticket)
+        ticket = Ticket(self._turns, model, own)
+        whole.probed_by(ticket)
         if own is not None:
             own.probed_by(ticket)
         return ticket
@@ -154,10 +151,9 @@ class Health:
     def answering(self, connection: Connection, ticket: Ticket) -> None:
         """The attempt has said its first content: if it is the probe, others need not wait for its end."""
         ticket.heard = True
-        state = self._state(connection)
-        state.whole.good = True
-        if (own := self._own(state, ticket.model)) is not None:
-            own.good = True
+        self._state(connection).whole.good = True
+        if ticket.own is not None:
+            ticket.own.good = True
         for scope in ticket.probes:
             if scope.probe is ticket:
                 self._recovered(scope, ticket)
@@ -166,7 +162,7 @@ class Health:
         """An attempt ended well. One that began before the connection was closed does not open it again."""
         state, now = self._state(connection), self._now()
         self._well(state.whole, model, ticket, now)
-        own = self._own(state, model)
+        own = ticket.own if ticket.model == model else self._own(state, model)
         if own is not None:
             if own.kind is FaultKind.MODEL_MISSING:
                 own.close(now, own.turn)
@@ -174,11 +170,12 @@ class Health:
 
     def _well(self, scope: Breaker, source: str | None, ticket: Ticket, now: float) -> None:
         scope.good = True
-        late = ticket.turn < scope.turn or scope.shut(now) or scope.probe is not None
-        if late and scope.probe is not ticket:
-            return
         if scope.kind is not None:
+            if scope.probe is not ticket and (scope.shut(now) or scope.probe is not None or ticket.turn < scope.turn):
+                return
             self._recovered(scope, ticket)
+        elif ticket.turn < scope.turn:
+            return
         scope.succeeded(source, now)
 
     def _recovered(self, scope: Breaker, ticket: Ticket) -> None:
@@ -199,7 +196,8 @@ class Health:
         if not fault.falls_back:
             return
         state = self._state(connection)
-        failure = _failure(state, self._own(state, model), model, fault, ticket, probed)
+        own = ticket.own if ticket.model == model else self._own(state, model)
+        failure = _failure(state, own, model, fault, ticket, probed)
         whole, now = state.whole, self._now()
         failure.about.good = False
         if failure.answered and whole in probed and whole.kind in _OF_THE_WAY:
@@ -329,7 +327,10 @@ class Health:
         )
 
     def _state(self, connection: Connection) -> _State:
-        return self._states.setdefault(connection.identity, _State())
+        state = self._states.get(connection.identity)
+        if state is None:
+            state = self._states[connection.identity] = _State()
+        return state
 
     def _own(self, state: _State, model: str | None) -> Breaker | None:
         """What is known of a model there, made where nothing is. Of too many the least is forgotten."""
