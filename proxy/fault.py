@@ -74,6 +74,7 @@ class Fault(msgspec.Struct, frozen=True):
     retry_after: float | None = None
     code: str | None = None
     detail: str = ""
+    of_model: bool = False  # a quota that the provider counts for each model
 
     @property
     def blame(self) -> Blame:

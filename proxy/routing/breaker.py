@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from enum import StrEnum
 from typing import Final
+from weakref import ReferenceType, ref
 
 import msgspec
 
@@ -45,16 +46,17 @@ _NAMED: Final = {FaultKind.QUOTA: BreakerState.QUOTA, FaultKind.RATE: BreakerSta
 class Ticket:
     """One attempt that was admitted. Its identity is what a breaker knows its probe by.
 
-    `turn` places its beginning among the turns of the breakers; `probes` are those that it finds out about; `heard`:
-    it has said its first content.
+    `turn` places its beginning among the turns of the breakers; `own` is that of its model; `probes` are those that it
+    finds out about; `heard`: it has said its first content. Who drops it without a word has let go of them.
     """
 
-    __slots__ = ("heard", "model", "probes", "turn")
+    __slots__ = ("__weakref__", "heard", "model", "own", "probes", "turn")
 
-    def __init__(self, turn: int = 0, model: str | None = None) -> None:
+    def __init__(self, turn: int = 0, model: str | None = None, own: Breaker | None = None) -> None:
         self.turn = turn
         self.model = model
-        self.probes: list[Breaker] = []
+        self.own = own
+        self.probes: tuple[Breaker, ...] = ()
         self.heard = False
 
 
@@ -69,13 +71,18 @@ class Breaker(msgspec.Struct, eq=False):
     since: float | None = None
     turn: int = 0
     openings: int = 0
-    probe: Ticket | None = None
+    out: ReferenceType[Ticket] | None = None  # the probe, as long as somebody holds it: cancelled tasks say nothing
     failures: int = 0  # in a row
     row: dict[str | None, int] = msgspec.field(default_factory=dict)  # the same, by model
     outcomes: deque[tuple[float, str | None, bool]] = msgspec.field(default_factory=lambda: deque(maxlen=64))
     last_error: FaultKind | None = None
     last_error_at: float = 0.0
     good: bool | None = None  # the latest outcome seen
+
+    @property
+    def probe(self) -> Ticket | None:
+        """Who is finding out."""
+        return self.out() if self.out is not None else None
 
     def shut(self, now: float) -> bool:
         """Whether its time has not come."""
@@ -94,8 +101,8 @@ class Breaker(msgspec.Struct, eq=False):
     def probed_by(self, ticket: Ticket) -> None:
         """It has begun. Where there is something to find out, it is the probe."""
         if self.kind is not None and self.kind not in _PLAIN_WAITS:
-            self.probe = ticket
-            ticket.probes.append(self)
+            self.out = ref(ticket)
+            ticket.probes = (*ticket.probes, self)
 
     def wait(self, now: float) -> float | None:
         """Seconds until it may be tried; None: now, or never by waiting."""
@@ -116,16 +123,17 @@ class Breaker(msgspec.Struct, eq=False):
         return row >= _CONSECUTIVE or self._often(now)
 
     def _often(self, now: float) -> bool:
-        """More than half of five and more failed within 30 s, and of those without the model that failed most too."""
+        """More than half of five and more failed within 30 s; and two or more, most too, without the worst model."""
         recent = [(source, good) for at, source, good in self.outcomes if now - at <= _WINDOW]
-        if len(recent) < _WINDOW_MIN or not _mostly_failed(recent):
+        if not _mostly_failed(recent, _WINDOW_MIN):
             return False
         counts: dict[str, int] = {}
         for source, good in recent:
             if source is not None and not good:
                 counts[source] = counts.get(source, 0) + 1
         worst = max(counts, key=lambda name: counts[name], default=None)
-        return worst is None or _mostly_failed([entry for entry in recent if entry[0] != worst])
+        others = [entry for entry in recent if entry[0] != worst]
+        return worst is None or _mostly_failed(others, _WINDOW_MIN - _OF_ONE_MODEL)
 
     def note(self, kind: FaultKind, now: float) -> None:
         """A failure that may or may not count, for those who ask."""
@@ -143,7 +151,7 @@ class Breaker(msgspec.Struct, eq=False):
         if not waited:
             self.turn = turn
         self.since = self.until if waited else now
-        self.kind, self.until, self.probe = None, 0.0, None
+        self.kind, self.until, self.out = None, 0.0, None
 
     def forgive(self) -> None:
         """What failed before says nothing any more."""
@@ -161,7 +169,7 @@ class Breaker(msgspec.Struct, eq=False):
         """Closed for that long."""
         if self.kind is not kind or not self.shut(now):
             self.since = now
-        self.kind, self.until, self.probe = kind, now + seconds, None
+        self.kind, self.until, self.out = kind, now + seconds, None
 
     def state(self, now: float) -> BreakerState:
         """For metrics and people."""
@@ -181,5 +189,6 @@ class Breaker(msgspec.Struct, eq=False):
         return max(0.0, now - (self.until if passed_on else self.since))
 
 
-def _mostly_failed(outcomes: list[tuple[str | None, bool]]) -> bool:
-    return sum(not good for _, good in outcomes) * 2 > len(outcomes)
+def _mostly_failed(outcomes: list[tuple[str | None, bool]], least: int) -> bool:
+    """More than half; of fewer than `least` nothing can be said."""
+    return len(outcomes) >= least and sum(not good for _, good in outcomes) * 2 > len(outcomes)

@@ -40,6 +40,7 @@ _REASONS: Final = {
     FaultKind.RATE: "it asked to wait",
     FaultKind.MODEL_MISSING: "it does not have the model",
 }
+_OF_A_MODEL: Final = _REASONS | {FaultKind.QUOTA: "its quota for this model is used up"}
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -124,9 +125,9 @@ class Health:
         if state is None:
             return _FINE
         now = self._now()
-        whole, own = _verdict(state.whole, now, ""), _FINE
+        whole, own = _verdict(state.whole, now, _REASONS), _FINE
         if model is not None and (breaker := state.models.get(model[:_MAX_NAME])) is not None:
-            own = _verdict(breaker, now, " with this model")
+            own = _verdict(breaker, now, _OF_A_MODEL)
         if whole.usable or own.usable:
             return own if whole.usable else whole
         return _both(whole, own)
@@ -137,15 +138,12 @@ class Health:
         An open breaker alone admits before its time: the plan may have nobody better. The ticket goes with what is
         said of the attempt later, so that an older request cannot pass for the probe.
         """
-        state = self._states.get(connection.identity)
-        ticket = Ticket(self._turns, model)
-        if state is None:
-            return ticket
-        now = self._now()
-        own = state.models.get(model[:_MAX_NAME]) if model is not None else None
-        if not (state.whole.admits(now) and (own is None or own.admits(now))):
+        state, now = self._state(connection), self._now()
+        whole, own = state.whole, self._own(state, model)
+        if not (whole.admits(now) and (own is None or own.admits(now))):
             return None
-        state.whole.probed_by(ticket)
+        ticket = Ticket(self._turns, model, own)
+        whole.probed_by(ticket)
         if own is not None:
             own.probed_by(ticket)
         return ticket
@@ -153,10 +151,9 @@ class Health:
     def answering(self, connection: Connection, ticket: Ticket) -> None:
         """The attempt has said its first content: if it is the probe, others need not wait for its end."""
         ticket.heard = True
-        state = self._state(connection)
-        state.whole.good = True
-        if (own := self._own(state, ticket.model)) is not None:
-            own.good = True
+        self._state(connection).whole.good = True
+        if ticket.own is not None:
+            ticket.own.good = True
         for scope in ticket.probes:
             if scope.probe is ticket:
                 self._recovered(scope, ticket)
@@ -165,7 +162,7 @@ class Health:
         """An attempt ended well. One that began before the connection was closed does not open it again."""
         state, now = self._state(connection), self._now()
         self._well(state.whole, model, ticket, now)
-        own = self._own(state, model)
+        own = ticket.own if ticket.model == model else self._own(state, model)
         if own is not None:
             if own.kind is FaultKind.MODEL_MISSING:
                 own.close(now, own.turn)
@@ -173,11 +170,12 @@ class Health:
 
     def _well(self, scope: Breaker, source: str | None, ticket: Ticket, now: float) -> None:
         scope.good = True
-        late = ticket.turn < scope.turn or scope.shut(now) or scope.probe is not None
-        if late and scope.probe is not ticket:
-            return
         if scope.kind is not None:
+            if scope.probe is not ticket and (scope.shut(now) or scope.probe is not None or ticket.turn < scope.turn):
+                return
             self._recovered(scope, ticket)
+        elif ticket.turn < scope.turn:
+            return
         scope.succeeded(source, now)
 
     def _recovered(self, scope: Breaker, ticket: Ticket) -> None:
@@ -198,7 +196,8 @@ class Health:
         if not fault.falls_back:
             return
         state = self._state(connection)
-        failure = _failure(state, self._own(state, model), model, fault, ticket, probed)
+        own = ticket.own if ticket.model == model else self._own(state, model)
+        failure = _failure(state, own, model, fault, ticket, probed)
         whole, now = state.whole, self._now()
         failure.about.good = False
         if failure.answered and whole in probed and whole.kind in _OF_THE_WAY:
@@ -219,14 +218,16 @@ class Health:
                 self._count(whole, failure, now)
 
     def _used_up(self, whole: Breaker, failure: _Failure, now: float) -> None:
-        """The quota of the key: an hour from when it was first said."""
-        known = whole.kind is FaultKind.QUOTA and whole.shut(now)
-        recovered_since = whole.kind is None and not failure.news(whole)
-        if known or recovered_since or whole.kind is FaultKind.AUTH:
+        """The quota of the key, or of the model there: an hour from when it was first said."""
+        scope = failure.about
+        known = scope.kind is FaultKind.QUOTA and scope.shut(now)
+        recovered_since = scope.kind is None and not failure.news(scope)
+        if known or recovered_since or scope.kind is FaultKind.AUTH:
             return
-        whole.note(FaultKind.QUOTA, now)
-        whole.turn = self._turn()
-        whole.rest(FaultKind.QUOTA, _QUOTA, now)
+        for noting in (whole, scope):
+            noting.note(FaultKind.QUOTA, now)
+        scope.turn = self._turn()
+        scope.rest(FaultKind.QUOTA, _QUOTA, now)
 
     def _limited(self, state: _State, failure: _Failure, now: float) -> None:
         """It asked to wait. A late answer makes a wait longer only where the provider says for how long."""
@@ -279,7 +280,7 @@ class Health:
         """The attempt ended without saying anything of the provider (the client left, or erred)."""
         for scope in ticket.probes:
             if scope.probe is ticket:
-                scope.probe = None
+                scope.out = None
 
     def proven(self, connection: Connection, model: str | None) -> bool:
         """Whether the latest outcome seen of this model there (None: of the whole) was good; first content counts."""
@@ -326,7 +327,10 @@ class Health:
         )
 
     def _state(self, connection: Connection) -> _State:
-        return self._states.setdefault(connection.identity, _State())
+        state = self._states.get(connection.identity)
+        if state is None:
+            state = self._states[connection.identity] = _State()
+        return state
 
     def _own(self, state: _State, model: str | None) -> Breaker | None:
         """What is known of a model there, made where nothing is. Of too many the least is forgotten."""
@@ -359,15 +363,17 @@ def _failure(
     late = ticket.turn < max(state.whole.turn, own.turn if own is not None else 0)
     answered = (ticket.heard or fault.status is not None) and fault.kind not in _OF_THE_WAY
     lost = fault.kind is FaultKind.INTERRUPTED and not answered
-    about = state.whole if own is None or lost or fault.kind in _OF_THE_WHOLE else own
+    whole = lost or (fault.kind in _OF_THE_WHOLE and not fault.of_model)
+    about = state.whole if own is None or whole else own
     return _Failure(fault, about, own, model, answered, late, probed)
 
 
-def _verdict(breaker: Breaker, now: float, of: str) -> Verdict:
+def _verdict(breaker: Breaker, now: float, reasons: Mapping[FaultKind, str]) -> Verdict:
     wait = breaker.wait(now)
     if breaker.kind is None or (wait is None and breaker.kind is not FaultKind.AUTH):
         return _FINE
-    reason = _REASONS.get(breaker.kind, f"it failed repeatedly{of} (last: {breaker.kind.value})")
+    of = " with this model" if reasons is _OF_A_MODEL else ""
+    reason = reasons.get(breaker.kind, f"it failed repeatedly{of} (last: {breaker.kind.value})")
     if not breaker.shut(now):
         reason = f"{reason}; a probe is under way"
     return Verdict(False, breaker.kind, reason, wait, breaker.probe is not None)
