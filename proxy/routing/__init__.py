@@ -1,22 +1,26 @@
 """Pure decisions: who serves a request, who is well, what a failure means, what the client is told in the end."""
 
 from proxy.routing.classify import classify_error, classify_response
-from proxy.routing.health import Health, Ticket
+from proxy.routing.health import BreakerState, Health, ModelReport, Report, Ticket, Verdict
 from proxy.routing.outcome import GatewayAnswer, Skipped, exhausted, told_as
 from proxy.routing.plan import Candidate, ModelLists, NoPlan, Plan, Target, needs_lists, plan, resolve
 from proxy.routing.said import Said, said_in, said_of
 
 __all__ = [
+    "BreakerState",
     "Candidate",
     "GatewayAnswer",
     "Health",
     "ModelLists",
+    "ModelReport",
     "NoPlan",
     "Plan",
+    "Report",
     "Said",
     "Skipped",
     "Target",
     "Ticket",
+    "Verdict",
     "classify_error",
     "classify_response",
     "exhausted",
