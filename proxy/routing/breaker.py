@@ -116,16 +116,17 @@ class Breaker(msgspec.Struct, eq=False):
         return row >= _CONSECUTIVE or self._often(now)
 
     def _often(self, now: float) -> bool:
-        """More than half of five and more failed within 30 s, and of those without the model that failed most too."""
+        """More than half of five and more failed within 30 s; and two or more, most too, without the worst model."""
         recent = [(source, good) for at, source, good in self.outcomes if now - at <= _WINDOW]
-        if len(recent) < _WINDOW_MIN or not _mostly_failed(recent):
+        if not _mostly_failed(recent, _WINDOW_MIN):
             return False
         counts: dict[str, int] = {}
         for source, good in recent:
             if source is not None and not good:
                 counts[source] = counts.get(source, 0) + 1
         worst = max(counts, key=lambda name: counts[name], default=None)
-        return worst is None or _mostly_failed([entry for entry in recent if entry[0] != worst])
+        others = [entry for entry in recent if entry[0] != worst]
+        return worst is None or _mostly_failed(others, _WINDOW_MIN - _OF_ONE_MODEL)
 
     def note(self, kind: FaultKind, now: float) -> None:
         """A failure that may or may not count, for those who ask."""
@@ -181,5 +182,6 @@ class Breaker(msgspec.Struct, eq=False):
         return max(0.0, now - (self.until if passed_on else self.since))
 
 
-def _mostly_failed(outcomes: list[tuple[str | None, bool]]) -> bool:
-    return sum(not good for _, good in outcomes) * 2 > len(outcomes)
+def _mostly_failed(outcomes: list[tuple[str | None, bool]], least: int) -> bool:
+    """More than half; of fewer than `least` nothing can be said."""
+    return len(outcomes) >= least and sum(not good for _, good in outcomes) * 2 > len(outcomes)

@@ -274,7 +274,7 @@ def plan(targets: Sequence[Target], health: Health, max_attempts: int) -> Plan:
     """The attempts to make now. If all that is left is open breakers, the one nearest recovery is tried once."""
     candidates: list[Candidate] = []
     skipped: list[Skipped] = []
-    nearest: tuple[float, Target] | None = None
+    nearest: tuple[float, Target, Skipped] | None = None
     for target in targets:
         who = target.connection.provider
         if target.why_not is not None:
@@ -285,12 +285,13 @@ def plan(targets: Sequence[Target], health: Health, max_attempts: int) -> Plan:
             candidates.append(Candidate(target.connection, target.model, target.via))
             continue
         kind = verdict.kind or FaultKind.GATEWAY
-        skipped.append(Skipped(who, kind, f"{who}: {verdict.reason}", verdict.retry_in))
+        skipped.append(left := Skipped(who, kind, f"{who}: {verdict.reason}", verdict.retry_in))
         wait = verdict.retry_in
         recovers = kind in _BREAKER_KINDS and not verdict.probing
         if recovers and wait is not None and (nearest is None or wait < nearest[0]):
-            nearest = (wait, target)
+            nearest = (wait, target, left)
     if not candidates and nearest is not None:
-        candidates.append(Candidate(nearest[1].connection, nearest[1].model, nearest[1].via))
-        skipped = [s for s in skipped if s.connection != nearest[1].connection.provider]
+        _, chosen, entry = nearest
+        candidates.append(Candidate(chosen.connection, chosen.model, chosen.via))
+        skipped = [s for s in skipped if s is not entry]
     return Plan(tuple(candidates[:max_attempts]), tuple(skipped))
