@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 import msgspec
+import msgspec.structs
 
 # In front of Bedrock's inference profiles (Amazon Bedrock, "Supported Regions and models for inference profiles").
 _REGION: Final = re.compile(r"^(?:us-gov|us|eu|apac|global|au|jp|ca)\.(?=[a-z0-9-]+\.)")
@@ -210,6 +211,9 @@ class ProviderSpec(msgspec.Struct, frozen=True):
     on_unsupported: str = "drop"  # or "error": what to do with parameters that another dialect cannot say
     unsupported: str | None = None  # why connections to it are refused for now
     from_file: bool = False  # named in redeo.yaml: a person vouches for its address
+    timeouts: Mapping[str, float] = MappingProxyType({})  # clocks of its own, by their names in Timeouts
+    model_timeouts: tuple[tuple[str, Mapping[str, float]], ...] = ()  # the same by pattern of its models' names
+    context_tokens: tuple[tuple[str, int], ...] = ()  # how much its models can read, by pattern of their names
 
     @property
     def needs_key(self) -> bool:
@@ -244,6 +248,22 @@ class Connection(msgspec.Struct, frozen=True):
     def identity(self) -> str:
         """What makes observed facts about this connection stay true: id, address, key."""
         return f"{self.provider}|{self.base_url}|{self.secret.fingerprint if self.secret else '-'}"
+
+    def timeouts(self, model: str | None, base: Timeouts) -> Timeouts:
+        """The clocks for requests of this model: `base`, with those that are set for the provider, then the model."""
+        own, by_model = self.spec.timeouts, self.spec.model_timeouts
+        if not own and not by_model:
+            return base
+        changed = dict(own)
+        for pattern, clocks in by_model:
+            if model is not None and fnmatchcase(model, pattern):
+                changed |= clocks
+        return msgspec.structs.replace(base, **changed)
+
+    def context_tokens(self, model: str | None) -> int:
+        """How many tokens this model is declared to read; 0 where that is not said."""
+        found = [size for pattern, size in self.spec.context_tokens if fnmatchcase(model or "", pattern)]
+        return found[-1] if found else 0
 
     def speaks(self, operation: Operation, model: str | None = None) -> bool:
         """Whether the provider serves `operation`, of this model, in its own dialect."""
@@ -294,10 +314,15 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 class Routing(msgspec.Struct, frozen=True):
-    """How requests travel through the connections."""
+    """How requests travel through the connections. `hedge_after`: seconds after which a second one is asked as well;
+    `min_chars_per_second`: a stream that comes more slowly is left before anything of it is sent on, 0: never;
+    `rescue`: a text that breaks off is continued by another connection."""
 
     timeouts: Timeouts = msgspec.field(default_factory=Timeouts)
     max_attempts: int = 6
+    hedge_after: float | None = None
+    min_chars_per_second: float = 0.0
+    rescue: bool = False
     ask_usage: bool = True
     answer_model: AnswerModel = AnswerModel.PROVIDER
 

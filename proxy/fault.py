@@ -33,6 +33,8 @@ class FaultKind(StrEnum):
     BAD_UPSTREAM = "bad_upstream"  # an answer that is none
     TOO_LARGE = "too_large"  # an event or body beyond the caps
     REDIRECT = "redirect"
+    SLOW = "slow"  # its text drips more slowly than the configuration allows
+    HEDGED = "hedged"  # left, for another connection was asked as well and was faster
     CLIENT_GONE = "client_gone"
     GATEWAY = "gateway"  # our own: no usable connection, overload, shutting down
 
@@ -78,7 +80,7 @@ class Fault(msgspec.Struct, frozen=True):
         """Whose fault it was."""
         if self.kind in CLIENT_KINDS:
             return Blame.CLIENT
-        return Blame.GATEWAY if self.kind is FaultKind.GATEWAY else Blame.PROVIDER
+        return Blame.GATEWAY if self.kind in (FaultKind.GATEWAY, FaultKind.HEDGED) else Blame.PROVIDER
 
     @property
     def falls_back(self) -> bool:
@@ -99,7 +101,8 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct):
-    """One request to one connection. Times are seconds of the injected monotonic clock."""
+    """One request to one connection. Times are seconds of the injected monotonic clock. `usage` is what its provider
+    counted, as far as it said; `hedge`: it was begun because the one before it was silent."""
 
     connection: str
     model: str
@@ -107,6 +110,8 @@ class Attempt(msgspec.Struct):
     ended: float | None = None
     status: int | None = None
     fault: Fault | None = None
+    usage: Usage | None = None
+    hedge: bool = False
 
     @property
     def label(self) -> str:

@@ -183,7 +183,8 @@ def _blank(ident: str, entry: Mapping[str, object]) -> ProviderSpec:
     )
 
 
-_SAME: Final = {name: name for name in ("label", "default_model", "supports_endpoint", "api_version")} | {
+_PLAIN: Final = ("label", "default_model", "supports_endpoint", "api_version", "model_timeouts", "context_tokens")
+_SAME: Final = {name: name for name in _PLAIN} | {
     "unsupported": "on_unsupported"  # what to do, where a row of the catalogue says why it is refused
 }
 
@@ -201,6 +202,8 @@ def _changed(spec: ProviderSpec, entry: Mapping[str, Any]) -> ProviderSpec:
         new["credential"] = Credential(entry["credential"])
     if "models" in entry:
         new |= _models(spec, entry)
+    if "timeouts" in entry:
+        new["timeouts"] = MappingProxyType(entry["timeouts"])
     if "headers" in entry:
         new["headers"] = MappingProxyType({**spec.headers, **entry["headers"]})
     if "stream_usage" in entry:

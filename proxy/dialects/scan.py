@@ -21,7 +21,8 @@ from proxy.fault import Usage
 class Progress(Enum):
     """What one event means for the stream it stands in."""
 
-    LIFECYCLE = "lifecycle"  # harmless: a comment, a ping, a role, an announcement
+    PING = "ping"  # a sign of life and nothing else: a comment, a ping
+    LIFECYCLE = "lifecycle"  # harmless: a role, an announcement
     CONTENT = "content"
     TERMINAL = "terminal"
     ERROR = "error"
@@ -60,7 +61,7 @@ class _Base:
         data = event_data(event)
         if not data:
             if says_nothing(event):
-                return Progress.LIFECYCLE
+                return Progress.PING
             raise MalformedEvent("an event without data")
         if data == b"[DONE]":
             if not self._done_ends:
@@ -204,7 +205,7 @@ class MessagesScanner(_Base):
             self.error = error if isinstance(error, dict) else value
             return Progress.ERROR
         if kind == "ping":
-            return Progress.LIFECYCLE
+            return Progress.PING
         if kind == "message_start":
             message = value.get("message")
             self.complete = False  # some streams hold several messages (recorded so: tool search)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from config.model import Connection, Operation, Routing, StreamUsage
+from config.model import Connection, Operation, Routing, StreamUsage, Timeouts
 from proxy.dialects import headers as passing
 from proxy.dialects import multipart, scan, splice
 from proxy.dialects.json import decode_object, encode
@@ -17,7 +17,9 @@ from proxy.engine import told
 from proxy.engine.call import Call, Reply
 from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
 from proxy.engine.heard import Translated
-from proxy.engine.relay import MAX_ERROR_BYTES, Incoming, Outcome, Refusal, Relay, read_body
+from proxy.engine.outcome import MAX_ERROR_BYTES, Incoming, Outcome, Refusal, read_body
+from proxy.engine.pace import Pace
+from proxy.engine.relay import Relay
 from proxy.engine.renamed import under_asked_name
 from proxy.engine.repeat import is_stateless
 from proxy.engine.translate import Written, origin_of, to_client, to_upstream
@@ -62,17 +64,20 @@ class Attempter(msgspec.Struct, frozen=True):
         candidate: Candidate,
         written: Written | None,
         routing: Routing,
+        timeouts: Timeouts,
         seconds: float,
         reply: Reply,
         hearer: Hearer,
+        *,
+        patient: bool = True,
     ) -> Outcome:
-        """One attempt within `seconds` until its first content."""
+        """One attempt within `seconds` until its first content. `patient`: however slowly its text comes."""
         started = self.now()
         connection = candidate.connection
         try:
             with Watchdog() as dog:
                 dog.arm(FaultKind.TIMEOUT, seconds)
-                response, hide = await self._sent(call, candidate, written, routing)
+                response, hide = await self._sent(call, candidate, written, routing, timeouts.connect)
         except MissingCredential:
             return Outcome(Fault(FaultKind.AUTH, f"{connection.provider} has no API key", Phase.NOT_SENT))
         except (UpstreamError, ClockExpired) as exc:
@@ -89,9 +94,8 @@ class Attempter(msgspec.Struct, frozen=True):
                 call=call,
                 reply=reply,
                 response=answer,
-                headers=hearer.head(response.status, headers),
-                late=late,
-                timeouts=routing.timeouts,
+                head=lambda: [*hearer.head(response.status, headers), *late()],
+                timeouts=timeouts,
                 first_byte=left,
                 who=connection.provider,
                 classify=translated.judge if translated is not None else classify,
@@ -100,6 +104,7 @@ class Attempter(msgspec.Struct, frozen=True):
                 begun=hearer.begun,
                 scrub=_scrubber(connection),
                 verbatim=translated is None,
+                pace=None if patient else Pace(routing.min_chars_per_second, timeouts.first_byte),
             )
             outcome = await self._relay(relay, response, hide, left)
             return outcome if translated is None else _told(call, translated, outcome)
@@ -107,20 +112,27 @@ class Attempter(msgspec.Struct, frozen=True):
             response.close()
 
     async def _sent(
-        self, call: Call, candidate: Candidate, written: Written | None, routing: Routing, *, again: bool = True
+        self,
+        call: Call,
+        candidate: Candidate,
+        written: Written | None,
+        routing: Routing,
+        connect: float,
+        *,
+        again: bool = True,
     ) -> tuple[UpstreamResponse, bool]:
         """The head of the answer, and what `_request` says. `again`: an access token that is refused though it should
         still hold is replaced by a fresh one, once: nothing was done for it."""
         connection = candidate.connection
         operation = written.via if written is not None and written.translated else call.operation
         token = await self.tokens.token(connection) if needs_token(connection, operation) else None
-        request, hide = self._request(call, candidate, written, routing, token)
+        request, hide = self._request(call, candidate, written, routing, connect, token)
         response = await self.client.send(connection, request, again=is_stateless(call))
         stale = response.status == 401 and token is not None and self.tokens.forget(connection, token)
         if not (stale and again):
             return response, hide
         response.close()
-        return await self._sent(call, candidate, written, routing, again=False)
+        return await self._sent(call, candidate, written, routing, connect, again=False)
 
     def _incoming(
         self, call: Call, candidate: Candidate, response: UpstreamResponse, written: Written | None, routing: Routing
@@ -139,7 +151,13 @@ class Attempter(msgspec.Struct, frozen=True):
         )
 
     def _request(
-        self, call: Call, candidate: Candidate, written: Written | None, routing: Routing, token: str | None
+        self,
+        call: Call,
+        candidate: Candidate,
+        written: Written | None,
+        routing: Routing,
+        connect: float,
+        token: str | None,
     ) -> tuple[UpstreamRequest, bool]:
         """The request as it goes upstream, and whether the usage chunk was asked for by us alone."""
         connection = candidate.connection
@@ -159,7 +177,7 @@ class Attempter(msgspec.Struct, frozen=True):
             fixed.append(("user-agent", USER_AGENT))
         headers = [*passed, *fixed, ("accept-encoding", "identity")]
         url, credential = sign(connection, operation, url, method=call.method, headers=headers, body=body, token=token)
-        return UpstreamRequest(call.method, url, [*headers, *credential], body, routing.timeouts.connect), hide
+        return UpstreamRequest(call.method, url, [*headers, *credential], body, connect), hide
 
     async def _refused(
         self,

@@ -86,7 +86,7 @@ class Metrics:
         place = exchange.attempts.index(attempt)
         if place > 0:
             before = exchange.attempts[place - 1]
-            reason = before.fault.kind.value if before.fault is not None else "ok"
+            reason = before.fault.kind.value if before.fault is not None and not attempt.hedge else "hedge"
             self._child(self.fallbacks, before.connection, attempt.connection, reason).inc()
 
     def exchange_ended(self, exchange: Exchange) -> None:
@@ -96,6 +96,9 @@ class Metrics:
         self._child(self.requests, exchange.operation, status).inc()
         ended = exchange.ended if exchange.ended is not None else exchange.started
         self._child(self.duration, exchange.operation).observe(ended - exchange.started)
+        for attempt in exchange.attempts:
+            if attempt.usage is not None:
+                self._count(attempt.connection, attempt.usage)
         if exchange.connection is None:
             return
         if exchange.first_content is not None:
@@ -104,8 +107,6 @@ class Metrics:
             self.overhead.observe(max(0.0, waited - exchange.upstream_seconds))
             if exchange.fault is not None:
                 self._child(self.interrupted, exchange.connection, exchange.fault.kind.value).inc()
-        if exchange.usage is not None:
-            self._count(exchange.connection, exchange.usage)
 
     def _count(self, connection: str, usage: Usage) -> None:
         kinds = (

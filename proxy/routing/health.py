@@ -281,11 +281,13 @@ class Health:
             if scope.probe is ticket:
                 scope.probe = None
 
-    def proven(self, connection: Connection, model: str) -> bool:
-        """Whether the latest outcome seen of this model there was good; its first content counts."""
+    def proven(self, connection: Connection, model: str | None) -> bool:
+        """Whether the latest outcome seen of this model there (None: of the whole) was good; first content counts."""
         state = self._states.get(connection.identity)
-        own = state.models.get(model[:_MAX_NAME]) if state is not None else None
-        return state is not None and own is not None and own.good is True and state.whole.good is not False
+        if state is None or model is None:
+            return state is not None and state.whole.good is True
+        own = state.models.get(model[:_MAX_NAME])
+        return own is not None and own.good is True and state.whole.good is not False
 
     def retain(self, connections: Iterable[Connection]) -> None:
         """Forget what belongs to no connection any more, ten minutes later (a removal may be undone)."""

@@ -20,13 +20,6 @@ def said(bench: Bench) -> str:
     return str(bench.answers[-1].json["error"]["code"])
 
 
-def shift(bench: Bench, seconds: float) -> None:
-    """Let the clock by which connections rest jump forward."""
-    health = bench.server.daemon.front.engine.health
-    now = health._now
-    health._now = lambda: now() + seconds
-
-
 @STREAMED
 @pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526, 529, 599])
 async def test_a_failing_provider(bench: Any, status: int, streamed: bool) -> None:
@@ -111,9 +104,9 @@ async def test_after_a_429_it_is_left_alone_until_it_said(bench: Any, kind: str,
     b.p.scripts.append(chat("again"))
     assert (await b.ask(stream=streamed)).attempts == "alpha=429 beta=200"
     assert (await b.ask(stream=streamed)).attempts == "beta=200"
-    shift(b, seconds - 0.2)
+    b.shift(seconds - 0.2)
     assert (await b.ask(stream=streamed)).attempts == "beta=200"
-    shift(b, 0.25)
+    b.shift(0.25)
     assert (await b.ask(stream=streamed)).attempts == "alpha=200"
 
 
@@ -169,11 +162,11 @@ async def test_a_used_up_quota_rests_an_hour(bench: Any, kind: str, streamed: bo
     script, speech = QUOTAS[kind]
     b = await bench(script, speech.good(), speech=speech)
     assert (await b.ask(stream=streamed)).headers["x-redeo-provider"] == "beta"
-    shift(b, 3590)
+    b.shift(3590)
     assert (await b.ask(stream=streamed)).attempts == "beta=200"
     assert len(b.p.requests) == 1
     assert await b.server.metric('redeo_breaker_state{connection="alpha",state="quota"}') == 1
-    shift(b, 20)
+    b.shift(20)
     assert (await b.ask(stream=streamed)).attempts.startswith("alpha=4")
     assert len(b.p.requests) == 2
 
@@ -205,7 +198,7 @@ async def test_a_refused_key_is_used_once(bench: Any, kind: str, streamed: bool)
     assert len(b.p.requests) == 1
     assert await b.server.metric('redeo_breaker_state{connection="alpha",state="disabled"}') == 1
     assert await b.server.metric('redeo_connection_up{connection="alpha"}') == 0
-    shift(b, 100_000)
+    b.shift(100_000)
     assert (await b.ask(stream=streamed)).attempts == "beta=200"
 
 
@@ -284,5 +277,5 @@ async def test_a_model_that_is_not_there_is_looked_for_elsewhere(bench: Any, spe
     b = await bench(error(404, "model_not_found", "The model `x` does not exist"), speech.good(), speech=speech)
     assert (await b.ask(stream=streamed)).attempts == "alpha=404 beta=200"
     assert (await b.ask(stream=streamed)).attempts == "beta=200"
-    shift(b, 601)
+    b.shift(601)
     assert (await b.ask(stream=streamed)).attempts == "alpha=404 beta=200"

@@ -16,7 +16,7 @@ from proxy.routing.health import BreakerState
 from tests.support.led import Led
 
 K = FaultKind
-BREAKER = sorted(set(K) - CLIENT_KINDS - {K.GATEWAY, K.AUTH, K.QUOTA, K.RATE, K.MODEL_MISSING})
+BREAKER = sorted(set(K) - CLIENT_KINDS - {K.GATEWAY, K.HEDGED, K.AUTH, K.QUOTA, K.RATE, K.MODEL_MISSING})
 
 
 @pytest.fixture
