@@ -107,7 +107,7 @@ class _Explainer:
         estimated = refused is not None and self._estimates(refused, targets)
         return Explanation(
             self.reading,
-            tuple(self._tried(candidate) for candidate in made.candidates),
+            tuple(self._tried(made.candidates, place) for place in range(len(made.candidates))),
             tuple(self._left_out(made, targets)),
             None if estimated else refused,
             estimated,
@@ -117,13 +117,15 @@ class _Explainer:
         """Tokens are counted by the daemon itself where nobody else can."""
         return self.operation in COUNTS and (bool(targets) or refused.code == "operation_not_supported")
 
-    def _tried(self, candidate: Candidate) -> Tried:
-        connection = candidate.connection
-        note = None
+    def _tried(self, candidates: Sequence[Candidate], place: int) -> Tried:
+        candidate = candidates[place]
+        connection, note = candidate.connection, None
         if not self.health.check(connection, candidate.model).usable:
             note = "its breaker is open: it is tried because nobody else is left"
         elif self.reading is Reading.BARE and not self._lists(connection, candidate.model):
             note = "its model list is not to be had: whether it has this model is not known"
+        elif any(before.connection.provider == connection.provider for before in candidates[:place]):
+            note = "passed over if it has failed by then, unless for want of a model"
         return Tried(candidate, self.model if candidate.model is None else candidate.model, note)
 
     def _lists(self, connection: Connection, model: str | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from types import MappingProxyType
 from typing import Any, cast
 
@@ -66,6 +67,9 @@ def test_an_alias_names_who_is_tried(world: World, health: Health) -> None:
         *(world.connection(name) for name in ("alpha", "beta", "gamma")),
         models={"smart": [("beta", "b1"), ("alpha", "a1"), ("delta", "d1"), ("beta", "b2")]},
     )
+    found = explain(snapshot, CHAT, "smart", world, health)
+    assert tried(found) == [("beta", "b1"), ("alpha", "a1"), ("beta", "b2")]
+    assert [bool(entry.note) for entry in found.tried] == [False, False, True]
     fail(health, snapshot.connections[1], K.MODEL_MISSING, "b1")
     found = explain(snapshot, CHAT, "smart", world, health)
     assert tried(found) == [("alpha", "a1"), ("beta", "b2")]
@@ -216,6 +220,17 @@ def test_where_nobody_can_be_tried_the_answer_is_what_a_request_would_get(world:
     assert (found.answer.status, found.answer.code, found.answer.retry_after) == (429, "rate_limit_exceeded", 40)
 
 
+def test_whose_time_is_up_while_it_is_explained_is_not_said_to_come_behind_others(world: World, clock: Clock) -> None:
+    alpha, rushing = world.connection("alpha"), Rushing(clock.now)
+    health = Led(clock, lambda: 1.0)
+    fail(health, alpha, K.RATE)
+    rushing.pass_(30)
+    health._now = rushing  # 37 s have passed for the plan, 44 for the words
+    found = explain(world.snapshot(alpha), CHAT, "alpha/m", world, health)
+    assert left(found) == [("alpha", "m", "cooling")]
+    assert found.left_out[0].retry_in == 0.0
+
+
 def test_tokens_are_estimated_where_nobody_counts_them(world: World, health: Health) -> None:
     alpha = world.connection("alpha")
     found = explain(world.snapshot(alpha), Operation.COUNT_TOKENS, "auto", world, health)
@@ -237,10 +252,11 @@ def test_what_names_no_model_goes_to_everybody(world: World, health: Health) -> 
 
 NAMES = ("alpha", "beta", "gamma", "delta")
 MODELS = ("m", "n", "m-20250929", "vendor/m")
-ASKED = ("auto", "m", "n", "smart", "alpha/m", "beta/", "delta/n", "vendor/m", "no-such")
-OPERATIONS = (CHAT, Operation.MESSAGES, Operation.EMBEDDINGS, Operation.RERANK, Operation.COUNT_TOKENS)
+ASKED = ("smart", "smart", "smart", "smart", "auto", "m", "n", "alpha/m", "beta/", "delta/n", "vendor/m", "no-such")
+OPERATIONS = (CHAT, CHAT, Operation.MESSAGES, Operation.EMBEDDINGS, Operation.RERANK, Operation.COUNT_TOKENS)
 SPOKEN = st.frozensets(st.sampled_from((*OPERATIONS, Operation.GEMINI)), max_size=4)
 KINDS = st.sampled_from([K.AUTH, K.QUOTA, K.RATE, K.MODEL_MISSING, K.CONNECT, K.OVERLOAD])
+LATER = st.sampled_from((0, 20, 28, 29, 33, 36, 39, 590, 595, 599, 3595, 3599))  # some just before a wait is over
 FAILED = st.lists(st.tuples(KINDS, st.sampled_from((*MODELS, "alpha-default")), st.integers(1, 6)), max_size=2)
 
 
@@ -255,13 +271,14 @@ class Rushing(Clock):
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[World, Snapshot, list[Sequence[tuple[FaultKind, str, int]]]]:
     world, connections, failed = World(), [], cast("list[Sequence[tuple[FaultKind, str, int]]]", [])
-    for name in draw(st.lists(st.sampled_from(NAMES), unique=True)):
+    for name in draw(st.permutations(NAMES))[: draw(st.sampled_from([4, 3, 2, 1, 0]))]:
+        spoken = draw(st.sampled_from([{CHAT}, {CHAT, *OPERATIONS}, set()])) | draw(SPOKEN)
         connections.append(
             world.connection(
                 name,
                 fault=draw(st.sampled_from([None, None, None, f"{name}: broken"])),
                 key=f"key-of-{name}",
-                speaks=MappingProxyType({op: Route("/x") for op in draw(SPOKEN)}),
+                speaks=MappingProxyType({op: Route("/x") for op in spoken}),
                 default_model=draw(st.sampled_from([None, f"{name}-default"])),
                 models=tuple(draw(st.frozensets(st.sampled_from(MODELS), max_size=2))),
                 quirks=Quirks(any_model=draw(st.booleans())),
@@ -271,13 +288,13 @@ def worlds(draw: st.DrawFn) -> tuple[World, Snapshot, list[Sequence[tuple[FaultK
         if draw(st.booleans()):
             world.live[name] = tuple(draw(st.frozensets(st.sampled_from(MODELS))))
         failed.append(draw(FAILED))
-    entries = draw(st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(MODELS)), min_size=1, max_size=5))
+    entries = draw(st.lists(st.sampled_from(list(product(NAMES[:3], MODELS))), min_size=1, max_size=6))
     snapshot = world.snapshot(*connections, models={"smart": entries}, known=("vendor",))
     routing = replace(snapshot.settings.routing, max_attempts=draw(st.integers(1, 4)))
     return world, replace(snapshot, settings=replace(snapshot.settings, routing=routing)), failed
 
 
-@given(worlds(), st.sampled_from(ASKED), st.sampled_from(OPERATIONS), st.integers(0, 700), st.booleans())
+@given(worlds(), st.sampled_from(ASKED), st.sampled_from(OPERATIONS), LATER, st.booleans())
 def test_what_is_explained_is_what_is_done(
     made: tuple[World, Snapshot, list[Sequence[tuple[FaultKind, str, int]]]],
     model: str,
@@ -308,6 +325,8 @@ def test_what_is_explained_is_what_is_done(
         health._now = Rushing(clock.now)
         found = explain(snapshot, operation, model, world, health)
     require_whole(snapshot, found)
+    said = {(who, name) for who, name, _ in left(found)} | set(tried(found))
+    assert said >= {(t.connection.provider, model if t.model is None else t.model) for t in targets}
     assert (found.answer is None) is bool(found.tried or found.estimated)
 
 
@@ -322,3 +341,5 @@ def require_whole(snapshot: Snapshot, found: Explanation) -> None:
     if found.reading.value != "alias":
         assert len(pairs) + len(found.tried) == len(connected)
     assert all(entry.message for entry in found.left_out)
+    beyond = [entry for entry in found.left_out if entry.reason is WhyNot.MAX_ATTEMPTS]
+    assert not beyond or len(found.tried) == snapshot.settings.routing.max_attempts
