@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.admin.conftest import DOCUMENT, require_known_fields
+from tests.support.canary import Canaries
 from tests.support.daemon import Answer, Redeo
+from tests.support.process import Process
 from tests.support.upstream import Upstream, chat, drop, error
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -304,6 +307,30 @@ async def test_the_status_is_no_part_of_the_version_nor_of_the_list(redeo: Any, 
     assert (patched.status, "status" in patched.json) == (200, False)
 
 
-async def test_an_address_with_credentials_is_not_shown(redeo: Any, good: Upstream) -> None:
+@pytest.mark.parametrize("model", ["auto", "smart", "model-1", "beta/x"])
+async def test_where_everybody_fails_the_attempts_are_those_explained(redeo: Any, provider: Any, model: str) -> None:
+    failing = [await provider(error(500), models=models) for models in (["model-1"], None, ["model-1"], ["other"])]
+    names = ("alpha", "beta", "gamma", "delta")
+    server = await redeo(
+        dict(zip(names, failing, strict=True)),
+        models={"smart": ["delta/d", "openai/gpt-5", "alpha/a", "beta/b"]},
+        routing={"max_attempts": 3},
+    )
+    answer = await explained(server, f"?model={model}")
+    got = await server.chat(model)
+    assert [attempt.partition("=")[0] for attempt in got.attempts.split()] == [who for who, _ in tried(answer)]
+    sent = {name: [received.json["model"] for received in up.requests] for name, up in zip(names, failing, strict=True)}
+    assert sent == {name: [m for who, m in tried(answer) if who == name] for name in names}
+
+
+async def test_nothing_of_an_address_is_shown(redeo: Any, good: Upstream) -> None:
     server = await redeo({"alpha": good})
     assert good.base_url not in json.dumps(await explained(server))
+
+
+def test_of_several_workers_the_one_that_answers_names_itself(tmp_path: Path, canaries: Canaries) -> None:
+    with Process(tmp_path, canaries, config="workers: 2\n") as daemon:
+        status, answer = daemon.request("GET", "/v1/routing/explain")
+        assert status == 200
+        assert answer["worker"] != daemon.process.pid
+        os.kill(answer["worker"], 0)
