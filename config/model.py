@@ -18,6 +18,8 @@ from urllib.parse import quote, urlsplit
 import msgspec
 import msgspec.structs
 
+from config.continuing import Continues, meant
+
 # In front of Bedrock's inference profiles (Amazon Bedrock, "Supported Regions and models for inference profiles").
 _REGION: Final = re.compile(r"^(?:us-gov|us|eu|apac|global|au|jp|ca)\.(?=[a-z0-9-]+\.)")
 KEY_PREFIX_CHARS: Final = 12  # the most of a key that is ever shown (and never more than a third of it)
@@ -150,7 +152,7 @@ class Route(msgspec.Struct, frozen=True):
     streams are, if elsewhere. `{model}` in either stands for the model's name, which then does not stand in the body,
     `{base_model}` for it without Amazon's region in front, `{api_version}` for the provider's. `only` are patterns of
     the models that are served so (with `!`: that are not), `adds` are fields that every body has to have, `renames`
-    what fields of its dialect are called here.
+    what fields of its dialect are called here, `continues` whether it goes on from a beginning.
     """
 
     path: str
@@ -159,16 +161,11 @@ class Route(msgspec.Struct, frozen=True):
     only: tuple[str, ...] = ()
     adds: Mapping[str, str] = MappingProxyType({})
     renames: Mapping[str, str] = MappingProxyType({})
+    continues: Continues | None = None
 
     def serves(self, model: str | None) -> bool:
         """Whether this model is served so; a name that is not known yet may be."""
-        if model is None or not self.only:
-            return True
-        barred = [pattern[1:] for pattern in self.only if pattern.startswith("!")]
-        allowed = [pattern for pattern in self.only if not pattern.startswith("!")]
-        if any(fnmatchcase(model, pattern) for pattern in barred):
-            return False
-        return not allowed or any(fnmatchcase(model, pattern) for pattern in allowed)
+        return model is None or meant(self.only, model)
 
     @property
     def model_in_path(self) -> bool:
@@ -270,17 +267,39 @@ class Connection(msgspec.Struct, frozen=True):
         route = self.spec.speaks.get(operation)
         return route is not None and route.serves(model)
 
+    def continues(self, operation: Operation, model: str | None) -> Continues | None:
+        """How this model is asked, by this operation, to go on from a given beginning; None where it cannot be."""
+        route = self.spec.speaks.get(operation)
+        if route is None or route.continues is None or not route.serves(model):
+            return None
+        return route.continues if route.continues.serves(model) else None
+
+    def continuing(self, model: str | None, first: Operation) -> Operation | None:
+        """By which operation this model can be asked to go on from a beginning, by `first` if that is one of them."""
+        return next((way for way in (first, *self.spec.speaks) if self.continues(way, model) is not None), None)
+
     def auth(self, operation: Operation) -> Auth:
         """How requests for `operation` are authorised."""
         return self.spec.speaks[operation].auth or self.spec.auth
 
-    def url(self, operation: Operation, tail: str = "", *, model: str | None = None, stream: bool = False) -> str:
-        """The full URL of `operation`; `tail` follows it, as in `/generations` after images.
+    def url(
+        self,
+        operation: Operation,
+        tail: str = "",
+        *,
+        model: str | None = None,
+        stream: bool = False,
+        continues: bool = False,
+    ) -> str:
+        """The full URL of `operation`; `tail` follows it, as in `/generations` after images. `continues`: it is asked
+        to go on from a beginning.
 
         Raises KeyError where the provider does not serve the operation.
         """
         route = self.spec.speaks[operation]
         path = route.stream if stream and route.stream else route.path
+        if continues and route.continues is not None and route.continues.path:
+            path = route.continues.path
         if "{" in path:
             name = quote(model or "", safe="@")
             name = name if name.strip(".") else name.replace(".", "%2E")

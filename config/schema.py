@@ -17,6 +17,7 @@ import msgspec
 from msgspec.structs import fields
 
 from config import catalogue
+from config.continuing import Way
 from config.document import Node
 from config.errors import ConfigError, FileFault, InvalidField, shown
 from config.model import AnswerModel, Limits, Logging, ModelTarget, ProviderSpec, Routing, Settings, Timeouts
@@ -27,7 +28,7 @@ _TOP: Final = (
 )  # fmt: skip
 _PROVIDER: Final = (
     "label", "base_url", "dialect", "credential", "auth", "default_model", "models", "supports_endpoint", "headers",
-    "stream_usage", "unsupported", "api_version", "timeouts", "model_timeouts", "context_tokens",
+    "stream_usage", "unsupported", "api_version", "timeouts", "model_timeouts", "context_tokens", "continues",
 )  # fmt: skip
 _OWN_CLOCKS: Final = ("connect", "first_byte", "idle", "total")  # what one connection may have of its own
 _LEVELS: Final = ("debug", "info", "warning", "error")
@@ -374,5 +375,6 @@ _TESTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "supports_endpoint": (lambda v: isinstance(v, bool), "true or false"),
     "stream_usage": _one_of("asked", "always", "never"),
     "unsupported": _one_of("drop", "error"),
+    "continues": _one_of("no", *Way),
     "api_version": (lambda v: isinstance(v, str) and bool(re.fullmatch(r"[\w.-]{1,40}", v)), "a version in quotes"),
 }

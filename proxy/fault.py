@@ -7,7 +7,7 @@ The classes and what follows from each are the table of docs/what-fails-over.md.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -88,6 +88,9 @@ class Fault(msgspec.Struct, frozen=True):
         return self.blame is Blame.PROVIDER
 
 
+SHUTTING_DOWN: Final = Fault(FaultKind.GATEWAY, "the daemon is shutting down", code="gateway_shutting_down")
+
+
 class Usage(msgspec.Struct, frozen=True):
     """Tokens as the provider counted them. `cached_input` and `cache_write` are parts of `input`
     for OpenAI dialects and beside it for Anthropic's: `input_includes_cache` says which."""
@@ -100,9 +103,17 @@ class Usage(msgspec.Struct, frozen=True):
     input_includes_cache: bool = True
 
 
+class Start(StrEnum):
+    """Why an attempt was begun."""
+
+    PLAIN = "plain"  # it is the first, or the one before has failed
+    HEDGE = "hedge"  # the one before is silent
+    RESCUE = "rescue"  # the stream of the one before has broken off
+
+
 class Attempt(msgspec.Struct):
     """One request to one connection. Times are seconds of the injected monotonic clock. `usage` is what its provider
-    counted, as far as it said; `hedge`: it was begun because the one before it was silent."""
+    counted, as far as it said; `part`: what the client read is its answer, or a part of that."""
 
     connection: str
     model: str
@@ -111,7 +122,8 @@ class Attempt(msgspec.Struct):
     status: int | None = None
     fault: Fault | None = None
     usage: Usage | None = None
-    hedge: bool = False
+    start: Start = Start.PLAIN
+    part: bool = False
 
     @property
     def label(self) -> str:
@@ -137,6 +149,7 @@ class Exchange(msgspec.Struct):
     ended: float | None = None
     upstream_seconds: float = 0.0  # waited for providers: the rest of the duration is the daemon's own
     usage: Usage | None = None
+    usage_estimated: bool = False  # a part of it is no provider's count
     fault: Fault | None = None
     generation: int = 0
 

@@ -17,7 +17,7 @@ from proxy.engine import told
 from proxy.engine.call import Call, Reply
 from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
 from proxy.engine.heard import Translated
-from proxy.engine.outcome import MAX_ERROR_BYTES, Incoming, Outcome, Refusal, read_body
+from proxy.engine.outcome import MAX_ERROR_BYTES, Follower, Incoming, Outcome, Refusal, read_body
 from proxy.engine.pace import Pace
 from proxy.engine.relay import Relay
 from proxy.engine.renamed import under_asked_name
@@ -70,8 +70,10 @@ class Attempter(msgspec.Struct, frozen=True):
         hearer: Hearer,
         *,
         patient: bool = True,
+        follower: Follower | None = None,
     ) -> Outcome:
-        """One attempt within `seconds` until its first content. `patient`: however slowly its text comes."""
+        """One attempt within `seconds` until its first content. `patient`: however slowly its text comes; `follower`:
+        where another may go on with what breaks off."""
         started = self.now()
         connection = candidate.connection
         try:
@@ -105,6 +107,7 @@ class Attempter(msgspec.Struct, frozen=True):
                 scrub=_scrubber(connection),
                 verbatim=translated is None,
                 pace=None if patient else Pace(routing.min_chars_per_second, timeouts.first_byte),
+                follower=follower,
             )
             outcome = await self._relay(relay, response, hide, left)
             return outcome if translated is None else _told(call, translated, outcome)
@@ -163,13 +166,20 @@ class Attempter(msgspec.Struct, frozen=True):
         connection = candidate.connection
         operation, passed = call.operation, list(call.headers)
         if written is not None and written.translated:
-            operation, passed = written.via, to_upstream(call.headers)
+            passed = passed if written.via is operation else to_upstream(call.headers)
+            operation = written.via
             body: bytes | None = written.body
             hide = call.stream and call.operation is Operation.CHAT and call.include_usage is not True
             url = connection.url(operation, model=candidate.model or call.model, stream=call.stream)
         else:
             body, hide = _body(call, candidate, routing) if written is None else (written.body, False)
-            url = connection.url(operation, call.tail, model=candidate.model or call.model, stream=call.stream)
+            url = connection.url(
+                operation,
+                call.tail,
+                model=candidate.model or call.model,
+                stream=call.stream,
+                continues=written is not None and written.more is not None,
+            )
             url += ("&" if "?" in url else "?") + call.query if call.query else ""
         given = {name for name, _ in passed}
         fixed = [(name, value) for name, value in connection.spec.headers.items() if name.lower() not in given]
@@ -213,7 +223,10 @@ class Attempter(msgspec.Struct, frozen=True):
         if kind == "text/event-stream" and not asked:
             return _no_answer(relay, "answered with a stream that was not asked for")
         if kind == "text/event-stream" or (call.stream and kind in _VAGUE):
-            return await relay.stream(scan.scanner(call.operation, hide_usage=hide, choices=_choices(call, relay)))
+            scanner = scan.scanner(call.operation, hide_usage=hide, choices=_choices(call, relay))
+            if isinstance(relay.response, Translated) and relay.response.begun is not None:
+                scanner.begun, scanner.sequence = relay.response.begun
+            return await relay.stream(scanner)
         if kind in _JSON and call.stream and call.operation in _DIALECTS:
             return await self._whole_for_stream(relay, response, seconds)
         if call.operation in _OPAQUE and kind not in (*_JSON, "text/html"):

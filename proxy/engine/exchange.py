@@ -25,9 +25,10 @@ from proxy.engine.outcome import Outcome
 from proxy.engine.pinned import KEEPING, Owners, is_absent, searching, translatable
 from proxy.engine.race import Race
 from proxy.engine.repeat import is_stateless, may_repeat
+from proxy.engine.rescue import Going, Rescue
 from proxy.engine.translate import Translation, Unsaid, origin_of
 from proxy.engine.trial import Trial
-from proxy.fault import Exchange, Fault, FaultKind, Observer
+from proxy.fault import SHUTTING_DOWN, Exchange, Fault, FaultKind, Observer, Start
 from proxy.routing import Candidate, GatewayAnswer, Health, ModelLists, NoPlan, Target, needs_lists, plan, resolve
 
 _CACHE: Final = 1024  # resolved names kept; cleared whenever the configuration or a model list changes
@@ -94,12 +95,11 @@ class Engine:
             self.observer.exchange_ended(exchange)
 
     async def _shut(self, call: Call, reply: Reply, exchange: Exchange) -> None:
-        fault = Fault(FaultKind.GATEWAY, "the daemon is shutting down", code="gateway_shutting_down")
-        exchange.fault = fault
+        exchange.fault = SHUTTING_DOWN
         if reply.begun:
             reply.abort()
             return
-        answer = GatewayAnswer(503, "gateway_shutting_down", fault.public, retry_after=1, should_retry=True)
+        answer = GatewayAnswer(503, "gateway_shutting_down", SHUTTING_DOWN.public, retry_after=1, should_retry=True)
         with contextlib.suppress(ClientGone):
             await told.refuse(call, reply, exchange, answer)
 
@@ -147,6 +147,7 @@ class _Run:
         self._spent: set[str] = set()  # an alias may name several models of a connection that has failed by now
         self._needed = 0  # tokens of context: more than that of whoever said that the request is too long
         self._searching = searching(job.call)
+        self._rescue: Rescue | None = None
 
     async def serve(self) -> None:
         engine, job = self.engine, self.job
@@ -162,6 +163,7 @@ class _Run:
             await self._closing.refuse(exc.answer)
             return
         self._queue.extend(chosen.candidates)
+        self._rescue = Rescue.of(job, self._translation, chosen.candidates) if routing.rescue else None
         hedges = routing.hedge_after is not None and len(self._queue) > 1 and is_stateless(self.call)
         if await (self._race(routing.hedge_after or 0.0) if hedges else self._one_by_one()):
             return
@@ -190,7 +192,7 @@ class _Run:
         return False
 
     async def _start(self, hedge: bool) -> tuple[Trial, Callable[[], asyncio.Task[Outcome]]] | None:
-        trial = await self._next(hedge=hedge)
+        trial = await self._next(Start.HEDGE if hedge else Start.PLAIN)
         if trial is None:
             return None
         means, patient = self._means(trial), self._patient()
@@ -212,20 +214,20 @@ class _Run:
             raise
         return engine.owners.narrow(call, found)
 
-    async def _next(self, *, hedge: bool = False) -> Trial | None:
+    async def _next(self, start: Start = Start.PLAIN) -> Trial | None:
         """The next candidate that can be asked, let through; None where there is none (for a hedge: none at once)."""
         while self._queue:
             candidate = self._queue[0]
             if self._passed_over(candidate):
                 self._queue.popleft()
                 continue
-            if hedge and self._under_way(candidate):
+            if start is Start.HEDGE and self._under_way(candidate):
                 return None
-            place = await self._place(candidate, wait=not hedge)
+            place = await self._place(candidate, wait=start is not Start.HEDGE)
             if place is None:
                 return None
             self._queue.popleft()
-            trial = self._let_through(candidate, place, hedge=hedge)
+            trial = self._let_through(candidate, place, start)
             if trial is not None:
                 return trial
             place.give()
@@ -240,16 +242,19 @@ class _Run:
         who = candidate.connection.provider
         return any(attempt.connection == who and attempt.ended is None for attempt in self.job.exchange.attempts)
 
-    def _let_through(self, candidate: Candidate, place: Place, *, hedge: bool) -> Trial | None:
+    def _let_through(self, candidate: Candidate, place: Place, start: Start) -> Trial | None:
+        rescue = self._rescue
         try:
-            written = self._translation.write(candidate)
+            going_on = start is Start.RESCUE and rescue is not None
+            written = rescue.write(candidate) if going_on and rescue else self._translation.write(candidate)
         except (Unsaid, BadRequest) as exc:
             self._closing.left_out(candidate, exc)
             return None
         ticket = self.engine.health.admit(candidate.connection, candidate.model)
         if ticket is None or self.job.seconds_left(candidate) <= 0:
             return None
-        return Trial(self.job, candidate, written, ticket, place, hedge=hedge)
+        follower = rescue.beginning if rescue is not None else None
+        return Trial(self.job, candidate, written, ticket, place, start=start, follower=follower)
 
     async def _place(self, candidate: Candidate, *, wait: bool) -> Place | None:
         """A place of the retry budget, which a first attempt and one at a connection that is well do not need."""
@@ -296,7 +301,7 @@ class _Run:
         self.job.exchange.upstream_seconds = self.job.waited
         then = self._then(trial, outcome)
         if then is _Then.OVER:
-            self._answered(trial, outcome)
+            self._answered(*await self._gone_on(trial, outcome))
             return True
         assert fault is not None
         closing.refusal, closing.dropped = outcome.refusal, trial.dropped
@@ -310,6 +315,35 @@ class _Run:
             return True
         self._learn(candidate, fault, outcome)
         return False
+
+    async def _gone_on(self, trial: Trial, outcome: Outcome) -> tuple[Trial, Outcome]:
+        """A stream that was left open brought to its end: by others that go on with it, or with what broke it."""
+        while outcome.close is not None:
+            self._spent.add(trial.candidate.connection.provider)
+            self.job.since = self.engine.now()
+            try:
+                more = await self._more()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or not self.engine.attempter.interrupt.requested:
+                    raise
+                task.uncancel()
+                outcome.fault = SHUTTING_DOWN
+                more = None
+            if more is None:
+                await outcome.close(outcome.fault if outcome.fault is SHUTTING_DOWN else None)
+                break
+            trial, outcome = more
+        return trial, outcome
+
+    async def _more(self) -> tuple[Trial, Outcome] | None:
+        """The next one that has begun to go on with the text, at its end; None where there is nobody."""
+        while (trial := await self._next(Start.RESCUE)) is not None:
+            outcome = await trial.run(max(0.001, self.job.seconds_left(trial.candidate)), Going(self.job.reply))
+            if outcome.committed:
+                return trial, outcome
+            self._spent.add(trial.candidate.connection.provider)
+        return None
 
     def _learn(self, candidate: Candidate, fault: Fault, outcome: Outcome) -> None:
         """What an attempt says of those that are still to come."""
@@ -326,9 +360,14 @@ class _Run:
         exchange.usage, exchange.first_content = outcome.usage, outcome.first_content
         exchange.status = trial.attempt.status
         exchange.fault = outcome.fault
+        exchange.usage_estimated = trial.written is not None and bool(
+            trial.written.more and trial.written.more.estimated
+        )
         self.engine.makers.learn(outcome.sealed, origin_of(connection))
         if self.call.operation in KEEPING and self.call.method == "POST":
-            self.engine.owners.learn(outcome.made, connection, kept=trial.candidate.via is None)
+            self.engine.owners.learn(
+                outcome.made, connection, kept=trial.written is None or not trial.written.translated
+            )
 
     async def _bare(self, trial: Trial, fault: Fault) -> bool:
         """Once more at the same connection, without what it cannot read; whether the request is over with that."""

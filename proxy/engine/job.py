@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 class Job(msgspec.Struct):
-    """`waited`: seconds that went by at providers before the first content, of all attempts together."""
+    """`waited`: seconds that went by at providers before the first content, of all attempts together; `since`: when the
+    clock of all attempts together began, where that is not the request's arrival."""
 
     engine: Engine
     call: Call
@@ -26,6 +27,7 @@ class Job(msgspec.Struct):
     reply: Reply
     exchange: Exchange
     waited: float = 0.0
+    since: float | None = None
 
     @property
     def counting(self) -> bool:
@@ -44,7 +46,8 @@ class Job(msgspec.Struct):
         base = self.snapshot.settings.routing.timeouts
         first_byte = self.timeouts(candidate).first_byte
         together = base.before_answer if first_byte <= base.first_byte else max(base.before_answer, first_byte)
-        return min(first_byte, together - (self.engine.now() - self.exchange.started))
+        since = self.exchange.started if self.since is None else self.since
+        return min(first_byte, together - (self.engine.now() - since))
 
     def headers(
         self, given: set[str], dropped: tuple[str, ...] = (), attempt: Attempt | None = None

@@ -23,7 +23,7 @@ from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
 from proxy.engine.outcome import MAX_BODY_BYTES, Follower, Incoming, Outcome, read_body
 from proxy.engine.pace import Pace
 from proxy.engine.pump import Pump
-from proxy.fault import Fault, FaultKind
+from proxy.fault import SHUTTING_DOWN, Fault, FaultKind
 from proxy.upstream.client import UpstreamError
 
 ClassifyError = Callable[[Mapping[str, Any]], Fault]
@@ -121,7 +121,7 @@ class Relay(msgspec.Struct):
             if not (self.interrupt.requested and self.outcome.committed and task is not None):
                 raise
             task.uncancel()
-            pump.fault = Fault(FaultKind.GATEWAY, "the daemon is shutting down", code="gateway_shutting_down")
+            pump.fault = SHUTTING_DOWN
         return await pump.settle()
 
     def _bad(self, what: str, kind: FaultKind = FaultKind.BAD_UPSTREAM) -> Fault:

@@ -9,9 +9,9 @@ from proxy.engine.attempt import Hearer
 from proxy.engine.budget import Place
 from proxy.engine.call import ClientGone, Reply
 from proxy.engine.job import Job
-from proxy.engine.outcome import Outcome
+from proxy.engine.outcome import Follower, Outcome
 from proxy.engine.translate import Written
-from proxy.fault import Attempt, Fault, FaultKind
+from proxy.fault import Attempt, Fault, FaultKind, Start, Usage
 from proxy.routing import Candidate, Ticket
 
 _LEFT = Fault(FaultKind.CLIENT_GONE, "the client left")
@@ -19,7 +19,7 @@ _LEFT = Fault(FaultKind.CLIENT_GONE, "the client left")
 
 class Trial:
     """`written`: what is sent instead of the client's own bytes; `bare`: without what only another can read;
-    `place`: of the retry budget; `hedge`: begun because the one before is silent."""
+    `place`: of the retry budget; `follower`: of what goes out, where another may go on with it."""
 
     def __init__(
         self,
@@ -30,18 +30,20 @@ class Trial:
         place: Place | None = None,
         *,
         bare: bool = False,
-        hedge: bool = False,
+        start: Start = Start.PLAIN,
+        follower: Follower | None = None,
     ) -> None:
         self.job = job
         self.candidate = candidate
         self.written = written
         self.bare = bare
         self.on_begun: Callable[[], None] | None = None  # called before the head of its answer is made
+        self._follower = follower
         self._ticket = ticket
         self._place = place
         self._partial = Outcome()
         connection = candidate.connection
-        self.attempt = Attempt(connection.provider, candidate.model or "", job.engine.now(), hedge=hedge)
+        self.attempt = Attempt(connection.provider, candidate.model or "", job.engine.now(), start=start)
         job.exchange.attempts.append(self.attempt)
 
     @property
@@ -56,7 +58,16 @@ class Trial:
         routing, timeouts = job.snapshot.settings.routing, job.timeouts(self.candidate)
         try:
             outcome = await job.engine.attempter.run(
-                job.call, self.candidate, self.written, routing, timeouts, seconds, reply, hearer, patient=patient
+                job.call,
+                self.candidate,
+                self.written,
+                routing,
+                timeouts,
+                seconds,
+                reply,
+                hearer,
+                patient=patient,
+                follower=self._follower,
             )
         except (ClientGone, asyncio.CancelledError):
             self._left()
@@ -64,12 +75,17 @@ class Trial:
         finally:
             attempt.ended = job.engine.now()
             if outcome is None:
-                attempt.usage = self._partial.usage
+                attempt.usage = self._counted(self._partial)
                 job.engine.health.released(self.candidate.connection, self._ticket)
                 job.engine.observer.attempt_ended(job.exchange, attempt)
             self.free()
         self._settle(outcome)
         return outcome
+
+    def _counted(self, outcome: Outcome) -> Usage | None:
+        """What this provider has counted: of a stream that was gone on with, the client is told the sum."""
+        more = self.written.more if self.written is not None else None
+        return outcome.usage if more is None else more.second
 
     def free(self) -> None:
         """Give back what was only needed until it was clear how it goes."""
@@ -85,6 +101,7 @@ class Trial:
 
     def _begun(self, coming: Outcome) -> None:
         self._partial = coming
+        self.attempt.part = True
         if self.on_begun is not None:
             self.on_begun()
         self.job.engine.health.answering(self.candidate.connection, self._ticket)
@@ -105,7 +122,7 @@ class Trial:
         """What the attempt says about its connection, and to those who watch."""
         job, attempt, fault = self.job, self.attempt, outcome.fault
         connection, model, health = self.candidate.connection, self.candidate.model, job.engine.health
-        attempt.fault, attempt.usage = fault, outcome.usage
+        attempt.fault, attempt.usage = fault, self._counted(outcome)
         if fault is None:
             health.succeeded(connection, model, self._ticket)
         elif fault.falls_back and not job.counting:  # it may answer well and not count at all

@@ -168,6 +168,11 @@ class RequestLog:
             fields["class"] = exchange.fault.kind.value
         if exchange.usage is not None:
             fields["tokens_in"], fields["tokens_out"] = exchange.usage.input, exchange.usage.output
+        if exchange.usage_estimated:
+            fields["tokens_estimated"] = True
+        parts = [attempt.connection for attempt in exchange.attempts if attempt.part]
+        if len(parts) > 1:
+            fields["rescued"] = " -> ".join(parts)
         self._log.info("request", extra={_FIELDS: fields})
 
 

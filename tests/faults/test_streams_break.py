@@ -176,7 +176,7 @@ async def test_pings_keep_a_stream_alive(bench: Any, speech: Speech) -> None:
 async def test_pings_alone_do_not_keep_it_alive_for_ever(
     bench: Any, speech: Speech, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.engine.relay._PING_LIFE", 0.5)
+    monkeypatch.setattr("proxy.engine.pump._PING_LIFE", 0.5)
 
     async def pings(received: Any, wire: Wire) -> None:
         await wire.head(200, {"content-type": "text/event-stream"})

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config import catalogue
+from config.continuing import Continues, Way
 from config.document import parse
 from config.errors import ConfigError
-from config.model import AnswerModel, AuthScheme, Credential, ModelTarget, ProviderSpec, Settings
+from config.model import AnswerModel, AuthScheme, Credential, ModelTarget, Operation, ProviderSpec, Settings
 from config.schema import is_listen, read
 from tests.support.canary import Canaries
 
@@ -88,8 +89,10 @@ providers:
     supports_endpoint: true
     headers: {X-Team: blue}
     stream_usage: never
+    continues: final_message
 """
     found = provider("lab-vllm", text)
+    assert found.speaks[Operation.CHAT].continues == Continues(Way.FINAL_MESSAGE)
     assert (found.label, found.base_url, found.dialect) == ("Lab vLLM", "http://gpu.lab:8000/v1", "openai")
     assert (found.credential, found.auth.scheme) == (Credential.NONE, AuthScheme.HEADER)
     assert found.auth.name.lower() == "x-lab"
