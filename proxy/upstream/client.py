@@ -10,7 +10,6 @@ import asyncio
 import io
 import ssl
 from collections.abc import Iterable
-from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Final
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from aiohttp import payload
 from multidict import CIMultiDict
 from yarl import URL
 
+from config.addresses import Reach, numeric, reach
 from config.model import Connection
 from proxy.fault import FaultKind, Phase
 from proxy.upstream.addresses import DeniedAddress, guarded_socket
@@ -197,10 +197,8 @@ async def _note_reuse(
 
 
 def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    address = numeric(host)
+    return host == "localhost" if address is None else reach(address) is Reach.LOOPBACK
 
 
 def _name(exc: BaseException) -> str:
