@@ -32,6 +32,7 @@ _OPEN_ON_LOOPBACK: Final = frozenset({"/healthz", "/livez", "/readyz", "/metrics
 _KEY_HEADERS: Final = ("x-api-key", "api-key", "x-goog-api-key")
 _FAILURES_PER_SECOND: Final = 5.0
 _MULTIPART: Final = ("/images/", "/audio/", "/files")
+_MALFORMED: Final = frozenset({"bad_target", "bad_version", "bad_host", "bad_framing"})
 _log = logging.getLogger("redeo.guard")
 
 
@@ -94,7 +95,10 @@ async def _render(request: web.Request, handler: Handler) -> web.StreamResponse:
         _log.exception("a handler failed", extra={"redeo": {"request_id": request[REQUEST_ID]}})
         refused = Refused(500, "internal_error", "the daemon failed; its log says where")
     request.config_dict[FRONT].rejected(refused.code)
-    return error_response(request, refused)
+    answer = error_response(request, refused)
+    if refused.code in _MALFORMED:
+        answer.force_close()  # what comes next on this connection is not to be trusted either
+    return answer
 
 
 def _from_http(request: web.Request, exc: web.HTTPException) -> Refused:
@@ -186,6 +190,9 @@ def _preflight(request: web.Request) -> web.Response:
 
 def _check_framing(request: web.Request) -> None:
     headers = request.headers
+    coding = ",".join(headers.getall("Transfer-Encoding", ["chunked"]))
+    if coding.strip().lower() != "chunked":
+        raise Refused(400, "bad_framing", "of transfer codings, `chunked` alone is understood")
     if "Upgrade" in headers:
         raise Refused(426, "upgrade_not_supported", "plain HTTP/1.1 is spoken here", headers={"Upgrade": "HTTP/1.1"})
     if headers.get("Expect", "100-continue").lower() != "100-continue":
