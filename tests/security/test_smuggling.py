@@ -188,8 +188,7 @@ def read_by_h11(data: bytes) -> list[Read]:
 
 def read_by_python(data: bytes, loop: asyncio.AbstractEventLoop) -> list[Read]:
     """The same of aiohttp's parser in Python; fed byte by byte, so that an error loses nothing before it."""
-    limits = {"max_line_size": 8190, "max_field_size": 8190, "max_headers": 100}
-    parser = HttpRequestParserPy(BaseProtocol(loop), loop, auto_decompress=False, **limits)
+    parser = HttpRequestParserPy(BaseProtocol(loop), loop, auto_decompress=False)
     messages: list[Any] = []
     try:
         for at in range(len(data)):
