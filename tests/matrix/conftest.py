@@ -12,7 +12,7 @@ import pytest
 from tests.support.canary import Canaries
 from tests.support.daemon import Answer, Factory
 
-pytest.register_assert_rewrite("tests.matrix", "tests.support.speech")
+pytest.register_assert_rewrite("tests.matrix")
 
 
 @pytest.fixture(scope="module", autouse=True)
