@@ -49,6 +49,7 @@ from proxy.upstream.model_lists import ModelLists
 _FIRST_THINGS_FIRST: Final = 0.1  # seconds: until then the processor belongs to the first request
 _LINGER: Final = 0.25  # seconds that accepted connections have to say what they want when the daemon stops
 _SELF_TEST: Final = 5.0  # seconds
+_LAST_WORDS: Final = 1.0  # seconds that interrupted requests have to tell their clients
 _log = logging.getLogger("redeo.daemon")
 
 
@@ -149,9 +150,11 @@ class Daemon(msgspec.Struct):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await front.idle()  # those, too, whose body or turn is still to come
-        if front.engine.running:
-            front.engine.interrupt()
-            await asyncio.wait(front.engine.running, timeout=1.0)
+        if front.active:
+            front.interrupt()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS):
+                    await front.idle()
         await self.close()
 
     async def close(self) -> None:
@@ -332,7 +335,7 @@ def _on_signals(daemon: Daemon, stop: asyncio.Event) -> None:
 
     def end() -> None:
         if stop.is_set():  # the second one: at once, whatever is running
-            daemon.front.engine.interrupt()
+            daemon.front.interrupt()
             loop.call_later(0.5, os._exit, 1)
             return
         stop.set()

@@ -21,8 +21,8 @@ from typing import Final
 from aiohttp import web
 
 from config.model import Settings
-from proxy.front.context import FROM_ALLOWED_ORIGIN, FRONT, REQUEST_ID
-from proxy.front.errors import Refused, error_response
+from proxy.front.context import FROM_ALLOWED_ORIGIN, FRONT
+from proxy.front.errors import REQUEST_ID, Refused, error_response
 from proxy.front.hosts import host_allowed, origin_allowed
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
