@@ -53,12 +53,14 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
 class UpstreamResponse:
     """The head of an answer, and its body piece by piece. Must be closed or read to its end."""
 
-    __slots__ = ("_lost", "_response", "headers", "status")
+    __slots__ = ("_lost", "_open_ended", "_response", "headers", "status")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.status = response.status
         self.headers: list[tuple[str, str]] = [(k.lower(), v) for k, v in response.headers.items()]
+        # Only the end of the connection ends such a body, and aiohttp takes a reset for that end too.
+        self._open_ended = not {"content-length", "transfer-encoding"} & {name for name, _ in self.headers}
         # When the framing of a body is broken, aiohttp (3.14) closes the socket and tells nobody who reads.
         connection = response.connection
         protocol = None if connection is None else connection.protocol
@@ -73,9 +75,16 @@ class UpstreamResponse:
     async def read(self) -> bytes:
         """The next piece of the body; empty at its end. Raises UpstreamError."""
         try:
-            return await self._response.content.readany()
+            piece = await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as exc:
             raise UpstreamError(FaultKind.INTERRUPTED, Phase.SENT, _name(exc)) from None
+        if not piece and self._open_ended and self._was_reset():
+            raise UpstreamError(FaultKind.INTERRUPTED, Phase.SENT, "the connection was reset")
+        return piece
+
+    def _was_reset(self) -> bool:
+        lost = self._lost
+        return lost is not None and lost.done() and not lost.cancelled() and lost.exception() is not None
 
     def _broken(self, lost: asyncio.Future[None]) -> None:
         if not lost.cancelled():
