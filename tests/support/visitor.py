@@ -9,38 +9,55 @@ import json
 import socket
 import struct
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
-from tests.support.daemon import Answer, Redeo
+from tests.support.canary import Canaries
+from tests.support.daemon import Answer
+
+
+class Place(Protocol):
+    """A daemon that can be visited."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+
+    @property
+    def key(self) -> str:
+        """Its own API key."""
+
+    @property
+    def canaries(self) -> Canaries:
+        """What must not be seen in its answers."""
 
 
 class Visitor:
-    """`await Visitor.ask(server, path, body)`: its request is sent. Close it in the end."""
+    """`await Visitor.ask(server, path, body)`: its request is sent. It has to leave in the end."""
 
-    def __init__(self, server: Redeo, sock: socket.socket) -> None:
+    def __init__(self, server: Place, sock: socket.socket) -> None:
         self.server = server
         self.sock = sock
         self.got = b""
 
     @classmethod
-    async def connect(cls, server: Redeo, *, buffer: int | None = None) -> Visitor:
+    async def connect(cls, server: Place, *, buffer: int | None = None) -> Visitor:
         """Connected; `buffer`: how many bytes the kernel keeps for it unread."""
         sock = socket.socket()
         if buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, server.daemon.address)
+        await asyncio.get_running_loop().sock_connect(sock, server.address)
         return cls(server, sock)
 
     @classmethod
-    async def ask(cls, server: Redeo, path: str, body: Any, *, buffer: int | None = None) -> Visitor:
+    async def ask(cls, server: Place, path: str, body: Any, *, buffer: int | None = None) -> Visitor:
         """Connected, with this request sent."""
         visitor = await cls.connect(server, buffer=buffer)
         await visitor.send(cls.request(server, "POST", path, json.dumps(body).encode()))
         return visitor
 
     @staticmethod
-    def request(server: Redeo, method: str, path: str, body: bytes = b"") -> bytes:
+    def request(server: Place, method: str, path: str, body: bytes = b"") -> bytes:
         """A request as it goes over the wire."""
         head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {server.key}\r\n"
         if body:
