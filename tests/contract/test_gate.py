@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -51,24 +50,15 @@ async def upload(server: Redeo, length: int) -> AsyncIterator[Upload]:
             await writer.wait_closed()
 
 
-async def test_full_of_inference_the_rest_is_answered(redeo: Any, provider: Any) -> None:
+async def test_full_of_inference_model_lists_wait_too(redeo: Any, provider: Any) -> None:
     up = await provider(hang())
     server = await redeo({"alpha": up}, limits=FULL, routing={"timeouts": {"first_byte": 60}})
-    running = [asyncio.create_task(server.chat()) for _ in range(2)]
+    running = asyncio.create_task(server.chat())
     await up.wait_requests()
-    began = time.monotonic()
-    refused = await server.chat()
-    assert time.monotonic() - began < 1.1
+    refused = await server.request("GET", "/v1/models")
     assert (refused.status, refused.json["error"]["code"]) == (503, "gateway_overloaded")
-    assert refused.headers["retry-after"] == "1"
-    assert refused.headers["x-should-retry"] == "true"
-    for path in ("/healthz", "/readyz", "/metrics", "/v1/providers", "/v1/providers/catalog"):
-        assert (await server.request("GET", path)).status == 200, path
-    assert (await server.request("PATCH", "/v1/providers/alpha", json={"priority": 3})).status == 200
-    assert (await server.request("GET", "/v1/models")).status == 503, "clients ask for it, and providers are asked"
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_full_of_admin_the_rest_is_answered(redeo: Any, provider: Any) -> None:
