@@ -307,6 +307,12 @@ class Health:
         now = self._now()
         return BreakerState.CLOSED if state is None else _standing(state, now).state(now)
 
+    def scope(self, connection: Connection, model: str | None) -> BreakerState:
+        """Of one scope alone: this model there, or (None) the whole."""
+        state = self._states.get(connection.identity)
+        own = None if state is None else state.whole if model is None else state.models.get(model[:_MAX_NAME])
+        return BreakerState.CLOSED if own is None else own.state(self._now())
+
     def report(self, connection: Connection) -> Report:
         """All that is known of it."""
         state = self._states.get(connection.identity)
