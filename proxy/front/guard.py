@@ -72,6 +72,7 @@ async def _mark(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.popall("Server", None)
     if request.config_dict[FRONT].closing:
         response.force_close()
+        response.headers["Connection"] = "close"  # the header was chosen before this hook is asked
     origin = request.headers.get("Origin")
     if origin is not None and request.get(FROM_ALLOWED_ORIGIN, False):
         response.headers["Access-Control-Allow-Origin"] = origin
