@@ -1,8 +1,9 @@
 """What a soak has found, as figures, and whether that is good.
 
 Memory: a straight line through the resident size against the requests done, over the second half of each process's
-life (by its requests), the means of ten blocks of samples. A process that was sampled too seldom, or asked too little,
-is told but not judged. "Beyond noise" is beyond two standard errors of the slope.
+life (by its requests), the lowest samples of ten blocks: what comes and goes with large bodies is no growth. A process
+that was sampled too seldom, or asked too little, is told but not judged. "Beyond noise" is beyond two standard errors
+of the slope.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ def later(life: Life) -> list[Sample]:
 
 
 def slope(samples: list[Sample], of: Callable[[Sample], float]) -> Slope | None:
-    """The line through the means of the blocks; None where there is too little to say."""
+    """The line through the lowest of each block; None where there is too little to say."""
     if len(samples) < MIN_SAMPLES or samples[-1].requests - samples[0].requests < MIN_REQUESTS:
         return None
     size = len(samples) / BLOCKS
     blocks = [samples[int(n * size) : int((n + 1) * size)] for n in range(BLOCKS)]
     xs = [statistics.fmean(one.requests / 1000 for one in block) for block in blocks]
-    ys = [statistics.fmean(of(one) for one in block) for block in blocks]
+    ys = [min(of(one) for one in block) for block in blocks]
     line = statistics.linear_regression(xs, ys)
     left = sum((y - line.intercept - line.slope * x) ** 2 for x, y in zip(xs, ys, strict=True))
     middle = statistics.fmean(xs)

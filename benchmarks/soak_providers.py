@@ -23,6 +23,8 @@ from tests.support.upstream import Received, Script, Upstream, Wire, answer, dro
 
 TAG = re.compile(rb"tag-(\d+)-(\d+)-([a-z]+)")
 PACE = {"quick": 0.0, "long": 0.15, "broad": 0.0}  # seconds between two events
+# 17 MB come and go with one that is too large, in which no growth of memory could be seen; `torture` has them.
+BREAKS = [name for name in FAULTS if name != "an event too large"]
 PATHS = {"chat/completions": CHAT, "/responses": RESPONSES, "/messages": ANTHROPIC, "enerateContent": GEMINI}
 HTML = {"content-type": "text/html"}
 # What a provider may do instead of a whole answer. The word is what a failure is counted under.
@@ -111,7 +113,7 @@ class Providers:
         """The next way to fail: of a stream every second time in the middle of it."""
         turn = next(self._turns)
         if wants_stream(received) and turn % 2:
-            name = list(FAULTS)[turn // 2 % len(FAULTS)]
+            name = BREAKS[turn // 2 % len(BREAKS)]
             stream = whole(self.dice, speech)
             sent = FAULTS[name][1](self.dice, stream)
             sent.sizes = sent.sizes or self.dice.choice([[1 << 30], [1, 400], [17, 100, 1000]])
