@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check catalogue dialects bench bench-translation soak fuzz clean
+.PHONY: run test check catalogue dialects bench bench-translation soak torture fuzz clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -58,8 +58,13 @@ fuzz: $(VENV)/installed-test
 	    tests/rooms $(ARGS) || exit 1; \
 	done
 
+# ARGS='--seconds 1200': load, streams, faults, reloads and restarts together, for so long.
 soak: $(VENV)/installed-test
 	$(BIN)/python benchmarks/soak.py $(ARGS)
+
+# ARGS='--streams 10000 --seed 1': that many streams with random faults; none may look complete and not be.
+torture: $(VENV)/installed-test
+	$(BIN)/python benchmarks/torture.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
