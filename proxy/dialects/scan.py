@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from config.model import Operation
 from proxy.dialects.json import decode
-from proxy.dialects.sse import event_data, says_nothing
+from proxy.dialects.sse import BOM, event_data, says_nothing
 from proxy.fault import Usage
 
 
@@ -55,8 +55,12 @@ class _Base:
         self.error: Mapping[str, Any] | None = None
         self.begun: Mapping[str, Any] | None = None
         self.sequence = 0
+        self._first = True
 
     def see(self, event: bytes) -> Progress:
+        if event.startswith(BOM) and not self._first:  # no client reads such a line
+            raise MalformedEvent("an event that begins with a byte order mark")
+        self._first = False
         data = event_data(event)
         if not data:
             if says_nothing(event):

@@ -12,7 +12,7 @@ from typing import Final
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 _END: Final = re.compile(rb"\n\n|\n\r\n|\r\r|\n\r(?=[^\n])")
 _LINE: Final = re.compile(rb"\r\n|\n|\r")
-_BOM: Final = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
 _BESIDE: Final = re.compile(rb":|(?:event|id|retry)(?::|$)|data:?[ ]?$")
 
 
@@ -65,7 +65,7 @@ def event_data(event: bytes) -> bytes:
         start = event.find(b"\n") + 1 if event.startswith(b"event:") else 0
         if event.startswith(b"data: ", start) and event.find(b"\n", start) == len(event) - 2:
             return event[start + 6 : -2]
-    lines = [line for line in _LINE.split(event.removeprefix(_BOM)) if line.startswith(b"data:")]
+    lines = [line for line in _LINE.split(event.removeprefix(BOM)) if line.startswith(b"data:")]
     return b"\n".join(line[6:] if line[5:6] == b" " else line[5:] for line in lines)
 
 
@@ -80,7 +80,7 @@ def ended(rest: bytes) -> bytes | None:
 
 def says_nothing(event: bytes) -> bool:
     """Whether nothing but comments and the fields beside `data` stand in the event."""
-    return all(not line or _BESIDE.match(line) for line in _LINE.split(event.removeprefix(_BOM)))
+    return all(not line or _BESIDE.match(line) for line in _LINE.split(event.removeprefix(BOM)))
 
 
 def frame(data: bytes, name: str | None = None) -> bytes:
