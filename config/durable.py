@@ -120,7 +120,11 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as exc:
         raise StoreUnavailable(f"{path} cannot be opened: {exc.strerror}", full=exc.errno in _FULL) from None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as exc:
+            raise StoreUnavailable(f"{path} cannot be locked: {exc.strerror}", full=False) from None
         yield
     finally:
-        os.close(handle)
+        with contextlib.suppress(OSError):  # nothing was written through it
+            os.close(handle)

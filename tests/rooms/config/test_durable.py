@@ -234,3 +234,15 @@ def test_a_lock_that_is_a_link_is_not_followed(state: State, tmp_path: Path) -> 
     with pytest.raises(StoreUnavailable, match=r"\.lock"), durable.locked(state.paths.lock):
         pass
     assert not (tmp_path / "victim").exists()
+
+
+def test_a_folder_that_cannot_be_locked_is_told(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by injecting faults: some network file systems have no locks."""
+
+    def flock(_handle: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StoreUnavailable, match=r"\.lock cannot be locked: No locks available"):  # noqa: SIM117
+        with durable.locked(state.paths.lock):
+            raise AssertionError
