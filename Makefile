@@ -50,16 +50,20 @@ bench: $(VENV)/installed-test
 bench-translation: $(VENV)/installed-test
 	$(BIN)/python benchmarks/translation.py $(ARGS)
 
-# Long runs, for before a release: every property with many examples; a daemon under load and faults.
-ROUNDS ?= 10
-fuzz: $(VENV)/installed-test
-	for seed in $$(seq $(ROUNDS)); do \
-	  $(BIN)/python -m pytest -q --hypothesis-profile=campaign --hypothesis-seed=$$seed -n 2 tests/laws \
-	    tests/rooms $(ARGS) || exit 1; \
-	done
+# Long runs, for before a release: fuzz/README.md, benchmarks/README.md. The fuzzers have an environment of their own.
+# ARGS='--seconds 600' for the time of the parsers and laws; ROUNDS=n for n rounds of the laws instead.
+FUZZ := .venv-fuzz
+$(FUZZ)/installed: pyproject.toml
+	$(PYTHON) -m venv $(FUZZ)
+	$(FUZZ)/bin/python -m pip install --quiet --editable '.[test,fuzz]'
+	touch $@
+
+ROUNDS ?= 0
+fuzz: $(FUZZ)/installed
+	$(FUZZ)/bin/python -m fuzz --rounds $(ROUNDS) $(ARGS)
 
 soak: $(VENV)/installed-test
 	$(BIN)/python benchmarks/soak.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(FUZZ) .fuzz build dist *.egg-info
