@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
+import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -95,11 +97,18 @@ class _Door:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self.folder = Path(tempfile.mkdtemp(prefix="redeo-fuzz-"))
         self.passed: list[web.BaseRequest] = []
         self.runner: Runner = self.loop.run_until_complete(self._start())
 
+    def close(self) -> None:
+        """Give back what it holds."""
+        self.loop.run_until_complete(self.runner.cleanup())
+        self.loop.close()
+        shutil.rmtree(self.folder)
+
     async def _start(self) -> Runner:
-        folder = Path(tempfile.mkdtemp(prefix="redeo-fuzz-"))
+        folder = self.folder
         config = folder / "redeo.yaml"
         config.write_text(json.dumps({"allowed_hosts": HOSTS, "allowed_origins": ORIGINS}))
         daemon = build(ConfigStore.open(Paths(config, folder / "state"), {}), KEY, [])
@@ -112,7 +121,7 @@ class _Door:
             return web.Response(status=299)
 
         app.middlewares.append(note)
-        runner = Runner(app)
+        runner = Runner(app, patience=lambda: 60.0, shutdown_timeout=0.1)
         await runner.setup()
         return runner
 
@@ -139,7 +148,17 @@ class _Door:
 @cache
 def door() -> _Door:
     """One for the whole run."""
-    return _Door()
+    opened = _Door()
+    atexit.register(opened.close)
+    return opened
+
+
+def closed() -> None:
+    """Close it before the end of the run, if there is one."""
+    if door.cache_info().currsize:
+        atexit.unregister(door().close)
+        door().close()
+        door.cache_clear()
 
 
 _METHODS = (b"GET", b"POST", b"OPTIONS", b"HEAD", b"PATCH", b"DELETE", b"PUT")

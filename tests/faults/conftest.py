@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from tests.support.speech import CHAT, SPEECHES, Bench, Speech
-from tests.support.upstream import Upstream
 
 
 @pytest.fixture
@@ -17,14 +16,7 @@ async def bench(redeo: Any, provider: Any) -> AsyncIterator[Any]:
     started: list[Bench] = []
 
     async def start(*places: Any, speech: Speech = CHAT, **settings: Any) -> Bench:
-        entries: dict[str, Any] = {}
-        ups: dict[str, Upstream] = {}
-        for name, place in zip(("alpha", "beta", "gamma"), places, strict=False):
-            up = await provider(place) if callable(place) else place
-            entries[name] = speech.entry(up)
-            if isinstance(up, Upstream):
-                ups[name] = up
-        started.append(Bench(speech, await redeo(entries, **settings), ups))
+        started.append(await Bench.start(redeo, provider, *places, speech=speech, **settings))
         return started[-1]
 
     yield start

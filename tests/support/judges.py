@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -66,6 +67,8 @@ class _Next:
 
     body = b""
     kind = ""
+    status = 200
+    breaks = False  # the connection breaks off behind the body
 
     def set(self, body: bytes, *, streamed: bool) -> None:
         self.body, self.kind = body, "text/event-stream" if streamed else "application/json"
@@ -78,12 +81,37 @@ class _Next:
 
     def httpx2(self) -> httpx2.Client:
         def answer(_: Any) -> httpx2.Response:
-            return httpx2.Response(200, content=self.body, headers={"content-type": self.kind})
+            content = self._breaking() if self.breaks else self.body
+            return httpx2.Response(self.status, content=content, headers={"content-type": self.kind})
 
         return httpx2.Client(transport=httpx2.MockTransport(answer))
 
+    def _breaking(self) -> Iterator[bytes]:
+        yield self.body
+        raise httpx2.ReadError("the connection was reset")
+
 
 _NEXT = _Next()
+
+
+@contextmanager
+def refused(status: int) -> Iterator[None]:
+    """What OpenAI's and Anthropic's SDKs read within comes with this status."""
+    _NEXT.status = status
+    try:
+        yield
+    finally:
+        _NEXT.status = 200
+
+
+@contextmanager
+def broken_off() -> Iterator[None]:
+    """Behind what OpenAI's and Anthropic's SDKs read within the connection breaks off."""
+    _NEXT.breaks = True
+    try:
+        yield
+    finally:
+        _NEXT.breaks = False
 
 
 @cache
@@ -154,6 +182,12 @@ def responses(body: bytes, streamed: bool) -> Told:
         cached = got.usage.input_tokens_details.cached_tokens
         told.usage = (got.usage.input_tokens, got.usage.output_tokens, cached)
     return told
+
+
+def response_events(body: bytes) -> list[Any]:
+    """The events of a stream of Responses as `openai` hands them over one by one."""
+    _NEXT.set(body, streamed=True)
+    return list(_openai().responses.create(model="m", input="", stream=True))
 
 
 # --- Anthropic

@@ -293,8 +293,22 @@ class Bench:
     server: Redeo
     ups: dict[str, Upstream]
     answers: list[Answer] = field(default_factory=list)
+    eligible: int = 3  # connections that may be tried
     left: int = 0  # requests whose client did not wait for the answer
+    beside: int = 0  # attempts that those were, beside their first
     resent: int = 0  # requests that a dead pooled socket made the daemon send twice
+
+    @classmethod
+    async def start(cls, redeo: Any, provider: Any, *places: Any, speech: Speech = CHAT, **settings: Any) -> Bench:
+        """A daemon in front of these (script, Upstream or base URL), connected as alpha, beta and gamma."""
+        entries: dict[str, Any] = {}
+        ups: dict[str, Upstream] = {}
+        for name, place in zip(("alpha", "beta", "gamma"), places, strict=False):
+            up = await provider(place) if callable(place) else place
+            entries[name] = speech.entry(up)
+            if isinstance(up, Upstream):
+                ups[name] = up
+        return cls(speech, await redeo(entries, **settings), ups, eligible=len(entries))
 
     @property
     def p(self) -> Upstream:
@@ -306,12 +320,18 @@ class Bench:
         """The one tried next."""
         return self.ups["beta"]
 
-    async def ask(self, *, stream: bool = False, **fields: Any) -> Answer:
-        """One request in the dialect."""
+    async def ask(self, *, stream: bool = False, heard: Callable[[bytes], None] | None = None, **fields: Any) -> Answer:
+        """One request in the dialect. `heard`: told what comes, as it comes."""
         body = {**self.speech.body, "stream": stream, **fields}
-        got = await self.server.request("POST", self.speech.path, json=body)
+        got = await self.server.request("POST", self.speech.path, heard=heard, json=body)
         self.answers.append(got)
         return got
+
+    def shift(self, seconds: float) -> None:
+        """Let the clock by which connections rest jump forward."""
+        health = self.server.daemon.front.engine.health
+        now = health._now
+        health._now = lambda: now() + seconds
 
     async def metric_sum(self, name: str, *labels: str) -> float:
         """The sum of all series of a counter that carry these labels."""
@@ -319,26 +339,33 @@ class Bench:
         return sum(float(line.rpartition(" ")[2]) for line in lines if all(label in line for label in labels))
 
     async def check(self) -> None:
-        """What holds after every fault: one ending a stream, no connection tried twice, counters that add up."""
+        """What holds after every fault, by its number in the fault matrix."""
         tried: Counter[str] = Counter()
         for got in self.answers:
             assert not got.broken
             names = [part.partition("=")[0] for part in got.attempts.split()]
-            assert len(names) == len(set(names)), got.attempts
+            assert len(names) == len(set(names)) <= self.eligible, got.attempts  # I2
             tried.update(names)
-            if got.headers.get("content-type", "").startswith("text/event-stream"):
+            if got.headers.get("content-type", "").startswith("text/event-stream"):  # I1
                 assert self.speech.endings(got.body) in ((1, 0), (0, 1)), got.body[-400:]
             elif got.status >= 400:
                 assert got.headers["x-should-retry"] in ("true", "false")
             assert got.headers["x-redeo-request-id"].startswith("req_")
         assert not self.server.daemon.front.engine.running
         assert await self.server.metric("redeo_requests_in_flight") == 0
-        assert await self.metric_sum("redeo_requests_total") == len(self.answers) + self.left
-        assert await self.metric_sum("redeo_attempts_total") == tried.total() + self.left
+        await self._counted()
+        # I3: what was tried stood in the head of each answer, so nobody was tried behind it
+        assert await self.metric_sum("redeo_attempts_total") == tried.total() + self.left + self.beside
         hits = sum(len(up.requests) for up in self.ups.values())
-        assert hits <= tried.total() + self.left + self.resent
+        assert hits <= tried.total() + self.left + self.beside + self.resent
         for name, up in self.ups.items():
             assert len(up.requests) <= tried[name] + self.left + self.resent
+
+    async def _counted(self) -> None:
+        """I7: the counters add up to the requests sent, each under the status that its client saw."""
+        assert await self.metric_sum("redeo_requests_total") == len(self.answers) + self.left
+        for status, count in Counter(got.status for got in self.answers).items():
+            assert await self.metric_sum("redeo_requests_total", f'status="{status}"') == count
 
 
 def outcome(name: str, result: str) -> str:

@@ -277,7 +277,8 @@ def response_events(*texts: str, stop: bool = True) -> list[bytes]:
     ]
     if stop:
         whole = {**item, "status": "completed", "content": [{**part, "text": "".join(texts)}]}
-        usage = {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8}
+        details = {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
+        usage = {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8, **details}
         done = {**base, "status": "completed", "output": [whole], "usage": usage}
         said.append({"type": "response.output_item.done", "output_index": 0, "item": whole})
         said.append({"type": "response.completed", "response": done})
