@@ -102,8 +102,12 @@ def _sync_folder(path: Path) -> None:
 
 
 def stale(folder: Path) -> list[Path]:
-    """What writers that were killed have left behind, and what those at work have not finished."""
-    return list(folder.glob(f".*{_SUFFIX}"))
+    """What writers that were killed have left behind, and what those at work have not finished; nothing where the
+    folder cannot be looked through, for it can wait."""
+    try:
+        return list(folder.glob(f".*{_SUFFIX}"))
+    except OSError:
+        return []
 
 
 def remove_stale(folder: Path) -> None:
