@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import inspect
 import os
 import re
 import shutil
@@ -24,7 +23,7 @@ from pathlib import Path
 from config.errors import ConfigError, SealError, StoreUnavailable, UnsafeState
 from config.paths import Paths
 from fuzz.report import Row
-from fuzz.writes import WRITES, Listed, Write, listed, sound
+from fuzz.writes import WRITES, Listed, Write, carried_out, listed, sound
 
 _ANY_TRACER = ctypes.c_ulong(2**64 - 1)
 _SET_PTRACER = 0x59616D61  # PR_SET_PTRACER, prctl(2)
@@ -70,13 +69,8 @@ def _warm(write: Write) -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = write.prepare(Path(folder))
         with suppress(OSError):
-            asyncio.run(_act(write, paths))
+            asyncio.run(carried_out(write.ready(paths)))
         sound(paths)
-
-
-async def _act(write: Write, paths: Paths) -> object:
-    found = write.ready(paths)()
-    return await found if inspect.isawaitable(found) else found
 
 
 class _Child:
@@ -117,8 +111,7 @@ def _write_when_told(write: Write, paths: Paths, go: int, say: int) -> None:
         os.write(say, f"{tid}\n".encode())
         os.read(go, 1)
         try:
-            if inspect.iscoroutine(found := await asyncio.to_thread(act)):
-                await found
+            await carried_out(act)
         except StoreUnavailable as exc:
             return "full" if exc.full else "refused"
         except (UnsafeState, ConfigError, SealError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -37,6 +39,7 @@ class Write:
 
     def prepare(self, folder: Path) -> Paths:
         """A state directory as it is before the write."""
+        folder.mkdir(exist_ok=True)
         paths = Paths(folder / "redeo.yaml", folder / "state")
         if self.fresh:
             return paths
@@ -70,6 +73,13 @@ def sound(paths: Paths) -> None:
     rotate(paths, {})
     assert listed(paths) == before
     assert len(paths.master_key.read_text().splitlines()) == 1
+
+
+async def carried_out(act: Act) -> None:
+    """The write, done; in a thread of its own as far as it is not already."""
+    found = await asyncio.to_thread(act)
+    if inspect.isawaitable(found):
+        await found
 
 
 def _store(change: Callable[[ConfigStore], Awaitable[object]]) -> Callable[[Paths], Act]:
