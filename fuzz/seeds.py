@@ -118,7 +118,7 @@ def _admin() -> Iterator[bytes]:
 
 
 def _hosts() -> Iterator[bytes]:
-    for name in ("localhost", "LOCALHOST:7333", "127.0.0.1:1", "[::1]:99999", "desk.lan.", "box:7333", "a@localhost"):
+    for name in ("localhost", "LOCALHOST:7333", "127.0.0.1:1", "[::1]:99999", "desk.lan.", "box:7333", "des\u212a.lan"):
         yield name.encode() + b"\0http://" + name.encode() + b"\0"
         yield name.encode() + b"\0https://page.example/\0\1"
 
