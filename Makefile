@@ -50,13 +50,17 @@ bench: $(VENV)/installed-test
 bench-translation: $(VENV)/installed-test
 	$(BIN)/python benchmarks/translation.py $(ARGS)
 
-# Long runs, for before a release: every property with many examples; a daemon under load and faults.
-ROUNDS ?= 10
-fuzz: $(VENV)/installed-test
-	for seed in $$(seq $(ROUNDS)); do \
-	  $(BIN)/python -m pytest -q --hypothesis-profile=campaign --hypothesis-seed=$$seed -n 2 tests/laws \
-	    tests/rooms $(ARGS) || exit 1; \
-	done
+# Long runs, for before a release: fuzz/README.md, benchmarks/README.md. The fuzzers have an environment of their own.
+# ARGS='--seconds 600' for the time of the parsers and laws; ROUNDS=n for n rounds of the laws instead.
+FUZZ := .venv-fuzz
+$(FUZZ)/installed: pyproject.toml
+	$(PYTHON) -m venv $(FUZZ)
+	$(FUZZ)/bin/python -m pip install --quiet --editable '.[test,fuzz]'
+	touch $@
+
+ROUNDS ?= 0
+fuzz: $(FUZZ)/installed
+	$(FUZZ)/bin/python -m fuzz --rounds $(ROUNDS) $(ARGS)
 
 # ARGS='--seconds 1200': load, streams, faults, reloads and restarts together, for so long.
 soak: $(VENV)/installed-test
@@ -67,4 +71,4 @@ torture: $(VENV)/installed-test
 	$(BIN)/python benchmarks/torture.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(FUZZ) .fuzz build dist *.egg-info
