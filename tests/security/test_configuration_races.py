@@ -198,9 +198,8 @@ async def test_a_file_from_before_the_rotation_of_the_master_key_opens_nothing(
 
 
 def test_two_records_that_change_places_open_nothing(state: State, canaries: Canaries) -> None:
-    state.write(
-        f"connections:\n  openai:\n    api_key: {canaries.key('openai')}\n  groq:\n    api_key: {canaries.key('groq')}\n"
-    )
+    mine, other = canaries.key("openai"), canaries.key("groq")
+    state.write(f"connections:\n  openai:\n    api_key: {mine}\n  groq:\n    api_key: {other}\n")
     state.open()
     one, two = [line.strip() for line in state.text.splitlines() if "api_key" in line]
     assert one.startswith('api_key: "sealed:v1:')
