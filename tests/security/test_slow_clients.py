@@ -207,8 +207,7 @@ NESTED = {
 @pytest.mark.parametrize("kind", NESTED)
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/providers"])
 async def test_json_of_any_depth_is_asked_or_refused(server: Redeo, path: str, kind: str) -> None:
-    """The decoder's own limit stands at a thousand levels, and it looks at nothing twice: docs and figures in
-    SECURITY.md say why there is no search of ours before it."""
+    """The decoder's own limit stands at a thousand levels; why there is no search before it: SECURITY.md."""
     for depth in (100, 128, 500, 999, 1_001, 50_000):
         inner = NESTED[kind](depth)
         for body in (inner, b'{"model":"auto","max_tokens":9,"input":"x","messages":[],"tools":' + inner + b"}"):
