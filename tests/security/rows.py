@@ -143,6 +143,7 @@ ROWS: Final[dict[str, dict[str, list[str]]]] = {
             "test_a_bomb_is_not_inflated",
             "test_a_body_without_end_is_cut_at_its_cap",
             "test_a_list_of_models_without_end_is_cut_at_its_cap",
+            "test_a_list_of_models_as_deep_as_can_be_read_breaks_nobodys_list",
         ],
         BYTES: ["test_a_line_without_end_is_cut_at_the_cap"],
     },
