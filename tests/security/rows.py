@@ -110,7 +110,10 @@ ROWS: Final[dict[str, dict[str, list[str]]]] = {
         ]
     },
     "A10": {
-        CALLERS: ["test_without_the_key_no_route_does_anything"],
+        CALLERS: [
+            "test_without_the_key_no_route_does_anything",
+            "test_no_path_leads_out_of_the_operation_that_it_names",
+        ],
         PROCESS: ["test_a_unix_socket_is_for_its_owner_alone"],
     },
     "A11": {

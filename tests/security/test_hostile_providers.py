@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from yarl import URL
 
 from tests.support.daemon import Redeo
 from tests.support.speech import ANTHROPIC, CHAT, GEMINI, RESPONSES, Speech
@@ -131,9 +132,12 @@ async def test_a_provider_is_sent_exactly_the_headers_that_are_its_business(
         "Keep-Alive": "timeout=5",
         "Connection": "keep-alive, x-anything",
     }
-    got = await server.request("POST", speech.path, json=speech.body, headers=mine)
-    assert got.status == 200, got.body
+    query = "&".join(f"{name}={key}" for name in ("key", "%6Bey", "api_key", "API%2DKEY", "access_token", "Token"))
+    asked = URL(f"{server.base}{speech.path}?{query}&a=1", encoded=True)
+    async with server.session.post(asked, json=speech.body, headers=mine) as got:
+        assert got.status == 200
     [received] = up.requests
+    assert received.target.endswith("?a=1")
     always = {"host", "content-length", "content-type", "accept", "accept-encoding", "user-agent"}
     assert sorted(name.lower() for name, _ in received.headers) == sorted(always | own)
     assert key.encode() not in received.raw
