@@ -44,6 +44,7 @@ _log = logging.getLogger("redeo.config")
 _DEBOUNCE_MS: Final = 100
 _LOOK_MS: Final = 3000
 _READINGS: Final = 4
+_TOLD: Final = 10
 
 
 class Unset:
@@ -165,8 +166,10 @@ class ConfigStore:
             self._tell(ReloadStatus(True, datetime.now(UTC)))
             return []
         self._seen, self._read_as = seen, read_as  # the fault will not go away by reading once more
-        for fault in faults:
+        for fault in faults[:_TOLD]:  # a file of nonsense has a fault in every line, and the loop waits for the log
             _log.error("configuration not taken up, the old one stays in force: %s", fault)
+        if len(faults) > _TOLD:
+            _log.error("and %d more faults; `redeo check` names them all", len(faults) - _TOLD)
         self._tell(ReloadStatus(False, datetime.now(UTC), tuple(faults)))
         return faults
 
