@@ -173,7 +173,7 @@ def test_a_disk_that_dies_tears_nothing(
         except Killed:
             done = False
         except StoreUnavailable as exc:
-            done, sure = False, not exc.unsure
+            done, sure = False, sure and not exc.unsure
         found = path.read_bytes() if path.exists() else None
         assert found in ((NEW,) if done else (before,) if sure else (before, NEW))
         outcomes.add(found)
