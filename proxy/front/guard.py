@@ -21,8 +21,8 @@ from typing import Final
 from aiohttp import web
 
 from config.model import Settings
-from proxy.front.context import FROM_ALLOWED_ORIGIN, FRONT, REQUEST_ID
-from proxy.front.errors import Refused, error_response
+from proxy.front.context import FROM_ALLOWED_ORIGIN, FRONT
+from proxy.front.errors import REQUEST_ID, Refused, error_response
 from proxy.front.hosts import host_allowed, origin_allowed
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -72,6 +72,7 @@ async def _mark(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.popall("Server", None)
     if request.config_dict[FRONT].closing:
         response.force_close()
+        response.headers["Connection"] = "close"  # aiohttp has written its own headers by now
     origin = request.headers.get("Origin")
     if origin is not None and request.get(FROM_ALLOWED_ORIGIN, False):
         response.headers["Access-Control-Allow-Origin"] = origin

@@ -185,11 +185,11 @@ class Health:
         state.kind, state.closed_until = kind, until
 
     def _count(self, state: _State, kind: FaultKind, now: float, probed: bool) -> None:
-        """A breaker failure: open after five in a row, or more than half of five and more within 30 s."""
+        """A breaker failure: open after five in a row, or half of five and more within 30 s."""
         state.failures += 1
         state.outcomes.append((now, False))
         recent = [good for at, good in state.outcomes if now - at <= _WINDOW]
-        often = len(recent) >= _WINDOW_MIN and recent.count(False) * 2 > len(recent)
+        often = len(recent) >= _WINDOW_MIN and recent.count(False) * 2 >= len(recent)
         if state.kind is FaultKind.AUTH or (state.closed_until > now and not probed):
             return  # closed already: requests that were under way then are no further openings
         if probed or state.failures >= _CONSECUTIVE or often:

@@ -55,6 +55,11 @@ class Redeo:
         return self.daemon.base_url
 
     @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        return self.daemon.address
+
+    @property
     def key(self) -> str:
         """Its own API key."""
         return self.daemon.api_key
