@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check catalogue dialects bench bench-translation soak torture fuzz clean
+.PHONY: run test check catalogue dialects fault-matrix bench bench-translation soak torture fuzz clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +40,10 @@ RECORDINGS ?= ../shared/recordings
 dialects: $(VENV)/installed-test
 	$(BIN)/python -m tests.support.matrix_page $(RECORDINGS) > dialects.md.new
 	mv dialects.md.new docs/dialects.md
+
+# What goes wrong, and what the client gets all the same: runs tests/matrix.
+fault-matrix: $(VENV)/installed-test
+	$(BIN)/python -m tests.matrix.report
 
 bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/startup.py

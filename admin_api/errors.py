@@ -57,6 +57,9 @@ def refusal(exc: Exception) -> ApiError | None:
         case PreconditionFailed():
             message = "The connection has changed since the version that you named: read it again, then repeat."
             return ApiError(412, "precondition_failed", message)
+        case StoreUnavailable(unsure=True):
+            message = f"{_sentence(exc)} Read the connection again before you repeat."
+            return ApiError(503, "store_unavailable", message)
         case StoreUnavailable(full=True):
             return ApiError(507, "store_full", f"{_sentence(exc)} Nothing was changed. Free some space, then repeat.")
         case StoreUnavailable():

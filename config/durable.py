@@ -20,12 +20,20 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _SUFFIX: Final = ".redeo-tmp"
 
 
+class _Stuck(OSError):
+    """The disk failed behind the rename, and again at the way back."""
+
+
 def replace(path: Path, data: bytes) -> None:
-    """Put `data` at `path`, mode 0600, durable when this returns. Raises StoreUnavailable; then nothing changed."""
+    """Put `data` at `path`, mode 0600, durable when this returns. Raises StoreUnavailable; then nothing changed, unless
+    that is `unsure`."""
     temporary = _beside(path)
     try:
         _write(temporary, data)
         _swap(temporary, path)
+    except _Stuck as exc:
+        said = f"{path} was written, but the disk failed before that was sure to last: {exc.strerror}"
+        raise StoreUnavailable(said, full=False, unsure=True) from None
     except OSError as exc:
         raise _unavailable(path, exc) from None
     finally:
@@ -73,12 +81,20 @@ def _swap(temporary: Path, path: Path) -> None:
     try:
         os.rename(temporary, path)
         _sync_folder(path.parent)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.rename(kept, path) if there else path.unlink()
+    except OSError as exc:
+        _put_back(kept if there else None, path, temporary, exc)
         raise
     finally:
         _remove(kept)
+
+
+def _put_back(kept: Path | None, path: Path, temporary: Path, cause: OSError) -> None:
+    if temporary.exists():
+        return  # it was not renamed
+    try:
+        os.rename(kept, path) if kept is not None else path.unlink()
+    except OSError:
+        raise _Stuck(cause.errno, cause.strerror) from None
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -59,11 +59,13 @@ class PreconditionFailed(Exception):
 
 
 class StoreUnavailable(Exception):
-    """A change could not be made durable; nothing was changed. `full`: for want of room."""
+    """A change could not be made durable; nothing was changed. `full`: for want of room. `unsure`: neither could what
+    was there before be put back, so that the change may stand there."""
 
-    def __init__(self, message: str, *, full: bool) -> None:
+    def __init__(self, message: str, *, full: bool, unsure: bool = False) -> None:
         super().__init__(message)
         self.full = full
+        self.unsure = unsure
 
 
 class SealError(Exception):

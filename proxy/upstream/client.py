@@ -88,6 +88,10 @@ class UpstreamResponse:
         lost = self._lost
         return lost is not None and lost.done() and not lost.cancelled() and lost.exception() is not None
 
+    def rest(self) -> bytes:
+        """What can be said though nothing more comes: nothing."""
+        return b""
+
     def _broken(self, lost: asyncio.Future[None]) -> None:
         _looked_at(lost)
         content = self._response.content

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from itertools import cycle
 from typing import Final
 
-from tests.matrix.framework import ONE, Case, Row
-from tests.matrix.service import CHAT, PATIENT, answers, crowd, held, places, service, until
+from tests.matrix.framework import CHAT, ONE, Case, Row
+from tests.matrix.service import PATIENT, answers, crowd, held, places, service, until
 from tests.support.upstream import Received, Wire, error, hang
 
 BREAKER: Final = Row(
