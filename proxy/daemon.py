@@ -57,14 +57,13 @@ _log = logging.getLogger("redeo.daemon")
 class _Tester(msgspec.Struct, frozen=True):
     """The admin API's connection test, made by the engine."""
 
-    client: Client
-    tokens: Tokens
+    attempter: Attempter
     lists: ModelLists
-    now: Callable[[], float]
+    health: Health
 
     async def test(self, connection: Connection) -> TestResult:
         """A real, cheap call."""
-        result = await probe(connection, self.client, self.tokens, self.lists, self.now)
+        result = await probe(connection, self.attempter, self.lists, self.health)
         return TestResult(result.ok, result.latency_ms, result.models, result.error)
 
 
@@ -216,7 +215,7 @@ def build(store: ConfigStore, api_key: str, sockets: list[socket.socket]) -> Dae
         return render
 
     routes.add(app, ops.metrics(scrape), admin_api.openapi_document())
-    tester = _Tester(client, tokens, lists, loop.time)
+    tester = _Tester(attempter, lists, health)
     for prefix in ("/v1/providers", "/providers"):
         app.add_subapp(prefix, admin_api.build(store, tester, Live(health)))
     store.on_reload(lambda status: metrics.tell(lambda m: m.reloaded(status.ok)))

@@ -6,7 +6,6 @@ A provider with a model list is asked for that; one without, for a single token 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -16,8 +15,10 @@ from proxy.dialects.base import Target, dialect
 from proxy.dialects.blocks import Text
 from proxy.dialects.json import encode
 from proxy.dialects.request import Param, Request, Role, Turn
+from proxy.engine.attempt import Attempter
 from proxy.engine.translate import SPOKEN
 from proxy.fault import FaultKind
+from proxy.routing import Health
 from proxy.upstream.client import Client, UpstreamError, UpstreamRequest
 from proxy.upstream.google import Tokens
 from proxy.upstream.model_lists import ListUnavailable, ModelLists
@@ -35,21 +36,21 @@ class Probe(msgspec.Struct, frozen=True):
     error: str | None
 
 
-async def probe(
-    connection: Connection, client: Client, tokens: Tokens, lists: ModelLists, now: Callable[[], float]
-) -> Probe:
-    """Call the provider once. Never raises for what the provider does wrong."""
-    started = now()
+async def probe(connection: Connection, attempter: Attempter, lists: ModelLists, health: Health) -> Probe:
+    """Call the provider once; a key that it takes again is no longer refused. Never raises for what it does wrong."""
+    started = attempter.now()
     models, error = 0, connection.fault
     if error is None:
         try:
             if connection.speaks(Operation.MODELS):
                 models = len(await lists.fetch(connection))
             else:
-                await _one_token(connection, client, tokens)
+                await _one_token(connection, attempter.client, attempter.tokens)
         except ListUnavailable as exc:
             error = _advice(connection, exc)
-    return Probe(error is None, round((now() - started) * 1000, 1), models, error)
+    if error is None:
+        health.revive(connection)
+    return Probe(error is None, round((attempter.now() - started) * 1000, 1), models, error)
 
 
 async def _one_token(connection: Connection, client: Client, tokens: Tokens) -> None:

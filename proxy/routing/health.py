@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from config.model import Connection
 from proxy.fault import Fault, FaultKind
 from proxy.routing.breaker import FIRM, Breaker, BreakerState, Ticket
+from proxy.routing.verdict import ModelReport, Report, Verdict
 
 __all__ = ["BreakerState", "Health", "ModelReport", "Report", "Ticket", "Verdict"]
 
@@ -41,42 +42,6 @@ _REASONS: Final = {
     FaultKind.MODEL_MISSING: "it does not have the model",
 }
 _OF_A_MODEL: Final = _REASONS | {FaultKind.QUOTA: "its quota for this model is used up"}
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """Whether a connection may be tried, and if not, why and for how many seconds."""
-
-    usable: bool
-    kind: FaultKind | None = None
-    reason: str = ""
-    retry_in: float | None = None
-    probing: bool = False  # another request is finding out
-
-
-class ModelReport(msgspec.Struct, frozen=True):
-    """A model of a connection that is not well just now."""
-
-    model: str
-    state: BreakerState
-    last_error: FaultKind | None
-    next_probe: float | None
-
-
-class Report(msgspec.Struct, frozen=True):
-    """What is known of one connection, for people and metrics; in seconds.
-
-    `since`: how long ago it came into this state (None: closed from the start). `last_error`: class of the last
-    failure that counted, whatever came after. `next_probe`: until it may be tried again (None: now, or waiting does
-    not help). `models`: those that are not well.
-    """
-
-    state: BreakerState = BreakerState.CLOSED
-    since: float | None = None
-    last_error: FaultKind | None = None
-    last_error_ago: float | None = None
-    failures: int = 0  # in a row
-    next_probe: float | None = None
-    models: tuple[ModelReport, ...] = ()
 
 
 _FINE: Final = Verdict(True)
@@ -281,6 +246,12 @@ class Health:
         for scope in ticket.probes:
             if scope.probe is ticket:
                 scope.out = None
+
+    def revive(self, connection: Connection) -> None:
+        """Its key was tried outside of requests, and taken: it is not refused any more."""
+        state = self._states.get(connection.identity)
+        if state is not None and state.whole.kind is FaultKind.AUTH:
+            state.whole.close(self._now(), self._turn())
 
     def proven(self, connection: Connection, model: str | None) -> bool:
         """Whether the latest outcome seen of this model there (None: of the whole) was good; first content counts."""

@@ -28,3 +28,23 @@ async def test_a_model_that_is_not_there_is_looked_for_elsewhere(bench: Any, spe
     assert (await b.ask(stream=streamed)).attempts == "beta=200"
     b.shift(601)
     assert (await b.ask(stream=streamed)).attempts == "alpha=404 beta=200"
+
+
+async def test_a_refused_key_that_a_test_finds_good_is_used_again(bench: Any) -> None:
+    b = await bench(error(401, "authentication_error", "no such key"), chat("second"))
+    b.p.scripts.append(chat("first"))
+    assert (await b.ask()).attempts == "alpha=401 beta=200"
+    assert (await b.ask()).attempts == "beta=200"
+    b.p.models = ["m"]  # its list is what a test asks for
+    tested = await b.server.request("POST", "/v1/providers/alpha/test")
+    assert tested.json["ok"] is True
+    assert (await b.ask()).attempts == "alpha=200"
+
+
+async def test_a_test_that_fails_leaves_a_refused_key_alone(bench: Any) -> None:
+    b = await bench(error(401, "authentication_error", "no such key"), chat("second"))
+    b.p.scripts.append(chat("first"))
+    await b.ask()
+    tested = await b.server.request("POST", "/v1/providers/alpha/test")
+    assert tested.json["ok"] is False
+    assert (await b.ask()).attempts == "beta=200"
