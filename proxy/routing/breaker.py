@@ -50,7 +50,7 @@ class Ticket:
     finds out about; `heard`: it has said its first content. Who drops it without a word has let go of them.
     """
 
-    __slots__ = ("__weakref__", "heard", "model", "own", "probes", "turn")
+    __slots__ = ("__weakref__", "_cured", "heard", "model", "own", "probes", "turn")
 
     def __init__(self, turn: int = 0, model: str | None = None, own: Breaker | None = None) -> None:
         self.turn = turn
@@ -58,6 +58,19 @@ class Ticket:
         self.own = own
         self.probes: tuple[Breaker, ...] = ()
         self.heard = False
+        self._cured: tuple[tuple[Breaker, int], ...] = ()
+
+    def cured(self, breaker: Breaker) -> None:
+        """It was the probe that closed this one: what becomes of it counts there, although it began before."""
+        self._cured = (*self._cured, (breaker, breaker.turn))
+
+    def is_news_of(self, breaker: Breaker) -> bool:
+        """Whether it began after the last turn, so that it says something of now."""
+        return self.turn >= breaker.turn or self.closed(breaker)
+
+    def closed(self, breaker: Breaker) -> bool:
+        """Whether it was this one that closed it last."""
+        return (breaker, breaker.turn) in self._cured
 
 
 class Breaker(msgspec.Struct, eq=False):

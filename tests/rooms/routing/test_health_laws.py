@@ -134,7 +134,7 @@ class Breakers(RuleBasedStateMachine):
         elif kind is K.RATE and told and not self.refused:
             asked = self.now + min(told, 900.0)
             self.waits[model] = max(asked, self.waits.get(model, 0.0))
-        if not was_probe and before.retry_in is not None and before.retry_in > 1.0:
+        if not (was_probe or ticket.heard) and before.retry_in is not None and before.retry_in > 1.0:
             assert after.retry_in is None or after.retry_in >= before.retry_in, "a late failure shortens nothing"
             if kind not in (K.AUTH, K.QUOTA, K.RATE, K.MODEL_MISSING) and whole in PROBED:
                 assert after.retry_in == before.retry_in, "a late failure lengthens nothing"

@@ -352,6 +352,16 @@ def test_late_failures_lengthen_nothing(
     assert health.report(alpha).failures == 0
 
 
+def test_what_a_model_turned_to_hides_nothing_of_the_way(health: Health, alpha: Connection) -> None:
+    """Requests under way when a model's breaker opened were not heard when they found no way to the provider."""
+    early = [_ask(health, alpha, "m") for _ in range(10)]
+    for ticket in early[:5]:
+        health.failed(alpha, "m", Fault(K.OVERLOAD, "no", status=529), ticket)
+    for ticket in early[5:]:
+        health.failed(alpha, "m", Fault(K.CONNECT, "no"), ticket)
+    assert health.state(alpha) is S.OPEN
+
+
 def test_a_late_success_shortens_nothing(health: Health, alpha: Connection, clock: Any) -> None:
     early = [_ask(health, alpha, "m") for _ in range(3)]
     _fail(health, alpha, ["m"] * 5, K.OVERLOAD)
