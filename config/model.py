@@ -347,13 +347,15 @@ class Routing(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What one client may ask of the daemon."""
+    """What one client may ask of the daemon, and how long it may leave it waiting."""
 
     max_body_bytes: int = 64 * 1024 * 1024
     max_in_flight: int = 256
     max_queue: int = 64
     queue_seconds: float = 1.0
     drain_seconds: float = 30.0
+    body_idle_seconds: float = 30.0  # without anything more of a request's body
+    client_idle_seconds: float = 120.0  # without taking anything of an answer
 
 
 class Logging(msgspec.Struct, frozen=True):

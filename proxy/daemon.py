@@ -35,9 +35,10 @@ from config.paths import Paths
 from config.store import ConfigStore
 from proxy import systemd
 from proxy.engine import Attempter, Engine, Interrupt, probe
-from proxy.front import FRONT, Front, Runner, ops, quiet_loop, routes
+from proxy.front import FRONT, Front, Runner, Site, ops, quiet_loop, routes
 from proxy.front import guard as front_guard
-from proxy.harden import harden, take_environment
+from proxy.front.live import Live
+from proxy.harden import harden, take_environment, widen
 from proxy.listen import ListenError, address_of, bind, hosts_of, refuse_remote
 from proxy.observe.late import LateMetrics
 from proxy.observe.log import Observers, RequestLog, configure
@@ -49,6 +50,7 @@ from proxy.upstream.model_lists import ModelLists
 _FIRST_THINGS_FIRST: Final = 0.1  # seconds: until then the processor belongs to the first request
 _LINGER: Final = 0.25  # seconds that accepted connections have to say what they want when the daemon stops
 _SELF_TEST: Final = 5.0  # seconds
+_LAST_WORDS: Final = 1.0  # seconds that interrupted requests have to tell their clients
 _log = logging.getLogger("redeo.daemon")
 
 
@@ -96,12 +98,15 @@ class Daemon(msgspec.Struct):
         """Begin to serve."""
         loop = asyncio.get_running_loop()
         quiet_loop(loop)
-        self._runner = Runner(self.app, shutdown_timeout=1.0)
+        self._runner = Runner(self.app, patience=self._patience, shutdown_timeout=1.0)
         await self._runner.setup()
         for sock in self.sockets:
-            await web.SockSite(self._runner, sock, backlog=512).start()
+            await Site(self._runner, sock).start()
         self.store.subscribe(self._changed)
         self._tasks.append(loop.create_task(self._watch()))
+
+    def _patience(self) -> float:
+        return self.store.current.settings.limits.client_idle_seconds
 
     async def _watch(self) -> None:
         """Load what the first answer does not need, then follow the files for as long as the daemon runs."""
@@ -149,9 +154,11 @@ class Daemon(msgspec.Struct):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await front.idle()  # those, too, whose body or turn is still to come
-        if front.engine.running:
-            front.engine.interrupt()
-            await asyncio.wait(front.engine.running, timeout=1.0)
+        if front.active:
+            front.interrupt()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS):
+                    await front.idle()
         await self.close()
 
     async def close(self) -> None:
@@ -202,8 +209,9 @@ def build(store: ConfigStore, api_key: str, sockets: list[socket.socket]) -> Dae
         return render
 
     routes.add(app, ops.metrics(scrape), admin_api.openapi_document())
+    tester = _Tester(client, tokens, lists, loop.time)
     for prefix in ("/v1/providers", "/providers"):
-        app.add_subapp(prefix, admin_api.build(store, _Tester(client, tokens, lists, loop.time)))
+        app.add_subapp(prefix, admin_api.build(store, tester, Live(health)))
     store.on_reload(lambda status: metrics.tell(lambda m: m.reloaded(status.ok)))
     return Daemon(store, api_key, sockets, app, front, client, lists, metrics)
 
@@ -246,6 +254,7 @@ def _own_socket(store: ConfigStore, listen: str | None, env: Mapping[str, str]) 
 def serve(*, config: Path | None = None, state_dir: Path | None = None, listen: str | None = None) -> int:
     """`redeo serve`: runs in the foreground until a signal. Returns the exit code."""
     harden()
+    widen()
     env = take_environment()
     configure("info")
     generation = Generation()
@@ -332,7 +341,7 @@ def _on_signals(daemon: Daemon, stop: asyncio.Event) -> None:
 
     def end() -> None:
         if stop.is_set():  # the second one: at once, whatever is running
-            daemon.front.engine.interrupt()
+            daemon.front.interrupt()
             loop.call_later(0.5, os._exit, 1)
             return
         stop.set()

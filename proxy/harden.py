@@ -1,4 +1,5 @@
-"""What the process does against readers of the same user: no core dumps, no foreign eyes in /proc, a clean environment.
+"""What the process does for itself at its start: no core dumps, no foreign eyes in /proc, a clean environment, room
+for open files.
 
 Honest limit: strings that Python has copied cannot be wiped.
 """
@@ -14,6 +15,7 @@ from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_DUMPABLE: Final = 4
+_OPEN_FILES: Final = 65_536
 _OWN_SECRETS: Final = ("REDEO_API_KEY", "REDEO_MASTER_KEY")
 
 
@@ -21,6 +23,14 @@ def harden() -> None:
     """Call once, early; on systems without these calls it does what it can."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def widen() -> None:
+    """As many open files as this user may have, within reason: shells give 1024, and each stream takes two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def end_with_parent() -> None:

@@ -33,11 +33,13 @@ from proxy.dialects.events import (
 from proxy.dialects.joint import Joint
 from proxy.dialects.joint import NotMore as NotMore
 from proxy.dialects.json import decode_object
-from proxy.dialects.request import Choice, Param, Request, Role, Turn
+from proxy.dialects.request import Choice, Param, Request, Role, Think, Turn
 from proxy.fault import Usage
 
 MAX_BYTES: Final = 1024 * 1024
 _TURNED: Final = (Finish.TOOL_CALLS, Finish.PAUSE)  # where it went on to something that is no text
+# The places in which clients ask for thinking, in their dialects.
+_THINKING: Final = ("thinking.", "reasoning.", "reasoning_effort.", "generationConfig.thinkingConfig.")
 # What one provider keeps, and no other can be told of.
 _KEPT: Final = frozenset({"previous_response_id", "conversation", "prompt", "background", "container", "cachedContent"})
 
@@ -67,6 +69,7 @@ class Beginning:
         self.track: Track = cast(Track, import_module(f"proxy.dialects.{name.value}.resumed").Track())
         self.count: Count | None = None
         self.counted = False  # the count holds for all of the text so far
+        self.further: list[Continuation] = []  # who has been asked to go on, in their order
         self._parser = dialect(name).parser("")
         self._texts: list[str] = []
         self._size = 0
@@ -162,13 +165,22 @@ def continued(request: Request, text: str) -> tuple[Request, str]:
     given = "".join(block.text for block in before.content if isinstance(block, Text))
     sent = (given + text).rstrip()
     turns.append(replace(before, content=(Text(sent),)))
+    asked = replace(_unthinking(request), turns=tuple(turns))
+    limit = asked.params.get(Param.MAX_TOKENS)
+    if limit is not None:
+        asked.params[Param.MAX_TOKENS] = max(1, int(limit) - round(estimate.of_text(text)))
+    return asked, (given + text)[len(sent) :]
+
+
+def _unthinking(request: Request) -> Request:
+    """The question with nothing of thinking in it but that there shall be none."""
+    think = request.params.get(Param.REASONING)
+    if isinstance(think, Think) and think.enabled is False:
+        return replace(request, params=dict(request.params))
     params = {param: value for param, value in request.params.items() if param is not Param.REASONING}
     names = {param: name for param, name in request.names.items() if param is not Param.REASONING}
-    limit = params.get(Param.MAX_TOKENS)
-    if limit is not None:
-        params[Param.MAX_TOKENS] = max(1, int(limit) - round(estimate.of_text(text)))
-    asked = replace(request, turns=tuple(turns), params=params, names=names)
-    return asked, (given + text)[len(sent) :]
+    extras = {name: value for name, value in request.extras.items() if not f"{name}.".startswith(_THINKING)}
+    return replace(request, params=params, names=names, extras=extras)
 
 
 class Continuation:
@@ -196,6 +208,7 @@ class Continuation:
         self._between = between
         self._silent = beginning.operation is Operation.GEMINI  # its clients know no comments
         self._first, self._guessed = _counted(beginning, head.request)
+        beginning.further.append(self)
         self._second: Count | None = None
         self._words: set[int] = set()  # the blocks that are text
         self._texts: list[str] = []
@@ -209,6 +222,13 @@ class Continuation:
     def estimated(self) -> bool:
         """Whether a part of the usage is no provider's count."""
         return self._guessed or self._second is None
+
+    @property
+    def spent(self) -> int:
+        """What its question took, if it said anything before it broke off too; its words are part of the beginning."""
+        if not self._texts:
+            return 0
+        return self._second.input if self._second is not None else estimate.of_request(self._asked)
 
     @property
     def count(self) -> Count:
@@ -274,9 +294,11 @@ class Continuation:
         """The last bytes of the stream, which tell who said it."""
         if self._silent:
             return b""
+        several = len(self._between) > 2
         parts = [n for n, guessed in (("first", self._guessed), ("second", self._second is None)) if guessed]
         told = f", the {parts[0]} part estimated" if len(parts) == 1 else ", estimated" if parts else ""
-        return f": redeo-rescued: {' -> '.join(self._between)}; usage is the sum of both{told}\n\n".encode()
+        told = f"all{', estimated in part' if parts else ''}" if several else f"both{told}"
+        return f": redeo-rescued: {' -> '.join(self._between)}; usage is the sum of {told}\n\n".encode()
 
 
 def _counted(beginning: Beginning, request: Request) -> tuple[Count, bool]:
@@ -286,7 +308,9 @@ def _counted(beginning: Beginning, request: Request) -> tuple[Count, bool]:
         return said, False
     words = round(estimate.of_text(beginning.text or ""))
     known = said or Count()
-    return replace(known, input=known.input or estimate.of_request(request), output=max(known.output, words)), True
+    asked = known.input or estimate.of_request(request)
+    asked += sum(further.spent for further in beginning.further)
+    return replace(known, input=asked, output=max(known.output, words)), True
 
 
 def _sum(first: Count, second: Count) -> Count:

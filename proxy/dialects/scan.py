@@ -353,6 +353,7 @@ _MUST_HAVE: Final[Mapping[Operation, tuple[str, ...]]] = {
     Operation.CHAT: ("choices",),
     Operation.COMPLETIONS: ("choices",),
     Operation.MESSAGES: ("content",),
+    Operation.RESPONSES: ("object", "output", "id"),  # lists, deletions and compactions too
     Operation.GEMINI: ("candidates", "promptFeedback"),
     Operation.GEMINI_EMBED: ("embeddings",),
     Operation.GEMINI_EMBED_ONE: ("embedding",),
@@ -374,7 +375,7 @@ def judge_whole(operation: Operation, value: object) -> tuple[Usage | None, Mapp
     failed = operation is Operation.RESPONSES and value.get("status") == "failed"
     if error and (failed or not whole):
         return None, error if isinstance(error, dict) else {"message": str(error)[:300]}, None
-    if not whole and not (operation is Operation.RESPONSES and value):
+    if not whole:
         return None, None, f"the answer has no `{needed[0]}`" if needed else "the answer is empty"
     if operation is Operation.GEMINI:
         return google_usage(value.get("usageMetadata")), None, None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
 from config.model import Snapshot
 from proxy.engine import Engine
+from proxy.front.errors import shutting_down
 from proxy.upstream.model_lists import ModelLists
 
 
@@ -36,6 +37,8 @@ class Front(msgspec.Struct):
     draining: bool = False
     active: int = 0  # inference requests between their head and the end of their answer
     _waiting: list[asyncio.Event] = msgspec.field(default_factory=list)
+    _arriving: set[asyncio.Task[Any]] = msgspec.field(default_factory=set)
+    _over: bool = False  # the time to drain is over
 
     @contextmanager
     def serving(self) -> Iterator[None]:
@@ -48,6 +51,30 @@ class Front(msgspec.Struct):
             if not self.active:
                 for waiting in self._waiting:
                     waiting.set()
+
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """While the body or the turn of one request is waited for: who leaves now is counted, for no engine sees it."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._arriving.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._over:
+                self.rejected("client_gone")
+                raise
+            task.uncancel()
+            raise shutting_down() from None
+        finally:
+            self._arriving.discard(task)
+
+    def interrupt(self) -> None:
+        """The time to drain is over: every request ends now, with an error of ours."""
+        self._over = True
+        for task in self._arriving:
+            task.cancel()
+        self.engine.interrupt()
 
     async def idle(self) -> None:
         """Return at a moment when no inference request is being served."""
@@ -64,5 +91,4 @@ class Front(msgspec.Struct):
 
 
 FRONT: Final = web.AppKey("front", Front)
-REQUEST_ID: Final = web.RequestKey("request_id", str)
 FROM_ALLOWED_ORIGIN: Final = web.RequestKey("from_allowed_origin", bool)

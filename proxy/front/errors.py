@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from aiohttp import web
 
 from proxy.dialects.envelope import Form, error_body
-from proxy.front.context import REQUEST_ID
+
+REQUEST_ID: Final = web.RequestKey("request_id", str)
 
 
 class Refused(Exception):
@@ -28,6 +31,11 @@ class Refused(Exception):
         self.param = param
         self.retry_after = retry_after
         self.headers = headers or {}
+
+
+def shutting_down() -> Refused:
+    """The refusal of a request that the daemon has no time left for."""
+    return Refused(503, "gateway_shutting_down", "the daemon is shutting down", retry_after=1)
 
 
 def form_of(path: str) -> Form:

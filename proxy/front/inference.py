@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 from urllib.parse import quote
@@ -15,12 +15,12 @@ from proxy.dialects import multipart, splice
 from proxy.dialects.envelope import Form
 from proxy.engine import Call
 from proxy.fault import Exchange
-from proxy.front.context import FRONT, REQUEST_ID, Front
-from proxy.front.errors import Refused
+from proxy.front.context import FRONT, Front
+from proxy.front.errors import REQUEST_ID, Refused, shutting_down
 from proxy.front.gate import Gate
 from proxy.front.reply import HttpReply
+from proxy.front.upload import Uploads
 
-_BODY_IDLE: Final = 30.0
 _CREDENTIALS: Final = frozenset({"key", "api_key", "api-key", "apikey", "access_token", "token"})
 _FORMS: Final = {
     Operation.MESSAGES: Form.ANTHROPIC,
@@ -33,16 +33,18 @@ _FORMS: Final = {
     Operation.GEMINI_EMBED: Form.GOOGLE,
     Operation.GEMINI_EMBED_ONE: Form.GOOGLE,
 }
-_NO_MODEL: Final = frozenset({Operation.FILES, Operation.BATCHES, Operation.MESSAGE_BATCHES})
+NO_MODEL: Final = frozenset({Operation.FILES, Operation.BATCHES, Operation.MESSAGE_BATCHES})
 
 
-def handler(operation: Operation, gate: Gate) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def handler(
+    operation: Operation, gate: Gate, uploads: Uploads
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """The handler for the paths of one operation."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         front = request.app[FRONT]
         if front.draining:
-            raise Refused(503, "gateway_shutting_down", "the daemon is shutting down", retry_after=1)
+            raise shutting_down()
         snapshot = await front.snapshot()
         with front.serving():
             reply = await serve(request, front, snapshot)
@@ -51,36 +53,18 @@ def handler(operation: Operation, gate: Gate) -> Callable[[web.Request], Awaitab
         return reply.response
 
     async def serve(request: web.Request, front: Front, snapshot: Snapshot) -> HttpReply:
-        async with gate.enter(snapshot.settings.limits):
-            call = _call(request, operation, await read_body(request, snapshot.settings.limits.max_body_bytes))
+        limits = snapshot.settings.limits
+        async with contextlib.AsyncExitStack() as place:
+            with front.arriving():
+                async with uploads.body(request, limits) as body:
+                    await place.enter_async_context(gate.enter(limits))
+            call = _call(request, operation, body)
             exchange = Exchange(call.id, operation.value, call.form.value, call.stream, front.now())
             reply = HttpReply(request)
             await front.engine.run(call, snapshot, reply, exchange)
         return reply
 
     return handle
-
-
-async def read_body(request: web.Request, limit: int) -> bytes | None:
-    """The whole body, at most `limit` bytes; None where there is none. Raises Refused."""
-    if not request.body_exists:
-        return None
-    if (request.content_length or 0) > limit:
-        raise web.HTTPRequestEntityTooLarge(max_size=limit, actual_size=request.content_length or 0)
-    pieces: list[bytes] = []
-    size = 0
-    content = request.content
-    while not content.at_eof():
-        try:
-            async with asyncio.timeout(_BODY_IDLE):
-                piece = await content.readany()
-        except TimeoutError:
-            raise Refused(408, "body_timeout", f"nothing of the body came for {_BODY_IDLE:g} s") from None
-        size += len(piece)
-        if size > limit:
-            raise web.HTTPRequestEntityTooLarge(max_size=limit, actual_size=size)
-        pieces.append(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _call(request: web.Request, operation: Operation, body: bytes | None) -> Call:
@@ -92,13 +76,13 @@ def _call(request: web.Request, operation: Operation, body: bytes | None) -> Cal
             head = multipart.peek(body, kind)
         elif body is not None and (body or request.method == "POST"):
             head = splice.peek(body)
-        elif request.method == "POST" and operation not in _NO_MODEL and not tail:
+        elif request.method == "POST" and operation not in NO_MODEL and not tail:
             raise splice.BadBody("the body is empty")
     except splice.BadBody as exc:
         raise Refused(400, exc.code, exc.message, param=exc.param) from None
     if "verb" in request.match_info:
         head = _in_path(request, head)
-    if request.method == "POST" and head.model is None and operation not in _NO_MODEL and not tail:
+    if request.method == "POST" and head.model is None and operation not in NO_MODEL and not tail:
         raise Refused(400, "missing_model", "the body names no `model`", param="model")
     return Call(
         id=request[REQUEST_ID],

@@ -1,13 +1,20 @@
-"""The server's side of a socket, hardened: a clock for the header block, and errors that echo nothing.
+"""The server's side of a socket, hardened: clocks for heads and for unread answers, and errors that echo nothing.
 
 aiohttp writes the offending header of a malformed request into its 400 answer and its log (measured with 3.14.5);
-a bearer token would stand in both. It has no clock for an unfinished header block either.
+a bearer token would stand in both. It has no clock for an unfinished header block, nor for a client that reads nothing.
+A client that has sent all it wants to may close its side and still read (RFC 9112, 9.6); one that has left looks
+the same until something is sent to it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import logging
+import sys
+import termios
+from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
@@ -18,26 +25,101 @@ from proxy.dialects.envelope import Form, error_body
 
 HEADER_SECONDS: Final = 10.0
 KEEPALIVE_SECONDS: Final = 75.0
+_LOOKS: Final = 8  # at a client that takes nothing, before it is given up
+_PROBE_SECONDS: Final = 0.01  # from one sign of life to the next, then twice as long each time
+_PROBE_MOST: Final = 10.0
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"  # RFC 9110, 15.2: to be ignored where it was not expected
 _log = logging.getLogger("redeo.http")
 
 
 class Protocol(RequestHandler):
-    """One connection of a client."""
+    """One connection of a client, which `patience` says how many seconds to wait for when it takes nothing."""
 
-    __slots__ = ("_header_timer", "_silent")
+    __slots__ = ("_header_timer", "_patience", "_probing", "_silent", "_unsent", "_wire", "sign_of_life")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, patience: Callable[[], float], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._patience = patience
         self._header_timer: asyncio.TimerHandle | None = None
         self._silent = True  # nothing has come yet
+        self._wire: asyncio.Transport | None = None  # kept by aiohttp only until it is to be closed
+        self._unsent: asyncio.TimerHandle | None = None
+        self._probing: asyncio.TimerHandle | None = None
+        self.sign_of_life: bytes | None = None  # what may be sent between two pieces of the answer that is under way
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._wire = self.transport
         self._arm(KEEPALIVE_SECONDS)  # a connection opened in advance may wait like one that is kept
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._disarm()
+        for timer in (self._unsent, self._probing):
+            if timer is not None:
+                timer.cancel()
+        self._wire = self._unsent = self._probing = None
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_unsent()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unsent is not None:
+            self._unsent.cancel()
+            self._unsent = None
+
+    def force_close(self) -> None:
+        super().force_close()
+        self._watch_unsent()
+
+    async def start(self) -> None:
+        try:
+            await super().start()
+        finally:
+            self._watch_unsent()
+
+    def _watch_unsent(self) -> None:
+        """Where something is still to be sent, give the client up if it takes nothing of that for too long.
+
+        While writing is paused nothing is added, so what is left says whether it took anything.
+        """
+        if self._wire is not None and self._unsent is None and self._wire.get_write_buffer_size():
+            seconds = self._patience()
+            every = seconds / _LOOKS
+            self._unsent = self._loop.call_later(every, self._look, _untaken(self._wire), seconds, seconds)
+
+    def _look(self, before: int, left: float, seconds: float) -> None:
+        wire, self._unsent = self._wire, None
+        if wire is None or not wire.get_write_buffer_size():
+            return
+        now, every = _untaken(wire), seconds / _LOOKS
+        left = seconds if now < before else left - every
+        if left <= every / 2:
+            wire.abort()
+        else:
+            self._unsent = self._loop.call_later(every, self._look, now, left, seconds)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # aiohttp returns None, asyncio takes either
+        """The client sends no more. Whether the connection stays: as long as there is something to answer."""
+        request = self._current_request
+        if request is None or not request.content.is_eof() or request.version < (1, 1):
+            return False
+        self.close()  # once it is answered
+        self._probe(_PROBE_SECONDS)
+        return True
+
+    def _probe(self, seconds: float) -> None:
+        """Find out whether the client is still there: what is sent to one that has left comes back as a reset."""
+        self._probing = None
+        request, wire = self._current_request, self._wire
+        if wire is None or wire.is_closing():
+            return
+        sign = None if request is None else self.sign_of_life if request.writer.output_size else _CONTINUE
+        if sign is not None:
+            wire.write(sign)
+        self._probing = self._loop.call_later(seconds, self._probe, min(seconds * 2, _PROBE_MOST))
 
     def data_received(self, data: bytes) -> None:
         before = self._request_count
@@ -82,20 +164,35 @@ class Protocol(RequestHandler):
         return response
 
 
+def _untaken(wire: asyncio.Transport) -> int:
+    """Bytes that the client has not taken: here and in the kernel, which takes more only in large steps (tcp(7))."""
+    queued = bytearray(4)
+    with contextlib.suppress(OSError, AttributeError):
+        fcntl.ioctl(wire.get_extra_info("socket").fileno(), termios.TIOCOUTQ, queued)
+    return wire.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
+
+
 class Server(web.Server):
     """aiohttp's server with our protocol."""
 
-    def __init__(self, handler: Any, *, request_factory: Any, **kwargs: Any) -> None:
+    def __init__(self, handler: Any, *, request_factory: Any, patience: Callable[[], float], **kwargs: Any) -> None:
         super().__init__(handler, request_factory=request_factory, **kwargs)
+        self._patience = patience
         self._protocol_arguments = kwargs
 
     def __call__(self) -> RequestHandler:
         arguments = {k: v for k, v in self._protocol_arguments.items() if k != "handler_cancellation"}
-        return Protocol(self, loop=self._loop, **arguments)
+        return Protocol(self, loop=self._loop, patience=self._patience, **arguments)
 
 
 class Runner(web.AppRunner):
-    """An application runner whose connections are ours."""
+    """An application runner whose connections are ours; `patience`: see Protocol."""
+
+    __slots__ = ("_patience",)
+
+    def __init__(self, app: web.Application, *, patience: Callable[[], float], shutdown_timeout: float) -> None:
+        super().__init__(app, shutdown_timeout=shutdown_timeout)
+        self._patience = patience
 
     async def _make_server(self) -> web.Server:
         # The public AppRunner builds aiohttp's own Server; its two inputs are all that a Server needs.
@@ -104,6 +201,7 @@ class Runner(web.AppRunner):
         return Server(
             built.request_handler,
             request_factory=built.request_factory,
+            patience=self._patience,
             handler_cancellation=True,
             keepalive_timeout=KEEPALIVE_SECONDS,
             max_line_size=8190,

@@ -8,9 +8,11 @@ from typing import Final
 from aiohttp import web
 
 from config.model import Operation
-from proxy.front import models, ops
-from proxy.front.gate import Gate
-from proxy.front.inference import handler
+from proxy.front import explain, models, ops
+from proxy.front.context import FRONT
+from proxy.front.gate import Gate, beside
+from proxy.front.inference import NO_MODEL, handler
+from proxy.front.upload import Uploads
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -43,6 +45,8 @@ _GOOGLE: Final = {
     "embedContent": Operation.GEMINI_EMBED_ONE,
     "batchEmbedContents": Operation.GEMINI_EMBED,
 }
+# What clients can ask for.
+_OPERATIONS: Final = frozenset({Operation.COHERE_EMBED, *_GOOGLE.values(), *(entry[2] for entry in _INFERENCE)})
 
 
 async def _after_the_guard(request: web.Request) -> None:
@@ -65,30 +69,55 @@ def _invited(handle: Handler) -> Handler:
     return invite
 
 
+def _gated(handle: Handler, gate: Gate) -> Handler:
+    """The handler, behind the gate."""
+
+    async def enter(request: web.Request) -> web.StreamResponse:
+        async with gate.enter(request.app[FRONT].current().settings.limits):
+            return await handle(request)
+
+    return enter
+
+
 def add(app: web.Application, metrics: Handler, openapi: bytes) -> None:
     """Every route but the admin API's, which is an application of its own."""
     router = app.router
-    gate = Gate()
+    gate, uploads = Gate(), Uploads()
+    others: set[Handler] = {ops.root, ops.healthz, ops.readyz}
+
+    def inference(operation: Operation) -> Handler:
+        handle = _invited(handler(operation, gate, uploads))
+        others.add(handle)
+        return handle
+
+    def listing(handle: Handler) -> Handler:  # clients ask for it, and it may ask providers
+        others.add(gated := _gated(handle, gate))
+        return gated
+
+    list_models, one_model = listing(models.list_models), listing(models.one_model)
     for methods, path, operation in _INFERENCE:
-        handle = _invited(handler(operation, gate))
+        handle = inference(operation)
         for method in methods.split(","):
             for prefix in ("/v1", ""):
                 router.add_route(method, prefix + path, handle, expect_handler=_after_the_guard)
-    cohere = _invited(handler(Operation.COHERE_EMBED, gate))
+    cohere = inference(Operation.COHERE_EMBED)
     router.add_post("/v2/embed", cohere, expect_handler=_after_the_guard)
     for verb, operation in _GOOGLE.items():
-        google = _invited(handler(operation, gate))
+        google = inference(operation)
         for prefix in ("/v1beta", "/v1", ""):
             path = f"{prefix}/models/{{model:.+}}:{{verb:{verb}}}"
             router.add_post(path, google, expect_handler=_after_the_guard)
-    router.add_get("/v1beta/models", models.list_models)
-    router.add_get("/v1beta/models/{id:[^:]+(?::[^/]*)?}", models.one_model)
+    explaining = explain.handler(_OPERATIONS, NO_MODEL)
+    router.add_get("/v1beta/models", list_models)
+    router.add_get("/v1beta/models/{id:[^:]+(?::[^/]*)?}", one_model)
     for prefix in ("/v1", ""):
-        router.add_get(prefix + "/models", models.list_models)
-        router.add_get(prefix + "/models/{id:[^:]+(?::[^/]*)?}", models.one_model)
+        router.add_get(prefix + "/routing/explain", explaining)
+        router.add_get(prefix + "/models", list_models)
+        router.add_get(prefix + "/models/{id:[^:]+(?::[^/]*)?}", one_model)
     router.add_get("/", ops.root)
     router.add_get("/healthz", ops.healthz)
     router.add_get("/livez", ops.healthz)
     router.add_get("/readyz", ops.readyz)
     router.add_get("/metrics", metrics)
     router.add_get("/openapi.json", ops.document(openapi))
+    app.middlewares.append(beside(others))

@@ -136,7 +136,7 @@ class Breaker(msgspec.Struct, eq=False):
         return row >= _CONSECUTIVE or self._often(now)
 
     def _often(self, now: float) -> bool:
-        """More than half of five and more failed within 30 s; and two or more, most too, without the worst model."""
+        """Half or more of five and more failed within 30 s; and two or more, most too, without the worst model."""
         recent = [(source, good) for at, source, good in self.outcomes if now - at <= _WINDOW]
         if not _mostly_failed(recent, _WINDOW_MIN):
             return False

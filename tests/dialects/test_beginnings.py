@@ -235,6 +235,35 @@ def test_it_is_asked_without_thinking_and_for_what_is_left() -> None:
     assert "reasoning_effort" not in body
 
 
+def test_that_there_shall_be_no_thinking_is_said_still() -> None:
+    params = {Param.REASONING: Think("none", enabled=False), Param.MAX_TOKENS: 9}
+    before = request(params=params, names={Param.REASONING: "reasoning_effort"})
+    asked, _ = continued(before, "one two")
+    assert asked.params == {**params, Param.MAX_TOKENS: 7}
+    assert before.params == params
+    body, _ = dialect(DialectName.CHAT).write_request(asked, Target("a", "m"))
+    assert body["reasoning_effort"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("home", "body"),
+    [
+        (DialectName.MESSAGES, {"thinking": {"type": "enabled", "budget_tokens": 2048, "display_mode": "x"}}),
+        (DialectName.MESSAGES, {"thinking": {"type": "between_tools"}}),
+        (DialectName.MESSAGES, {"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}}),
+        (DialectName.CHAT, {"reasoning": {"max_tokens": 9, "exclude": True}}),
+        (DialectName.CHAT, {"thinking": {"type": "enabled", "keep": "all"}, "reasoning_effort": "high"}),
+    ],
+)
+def test_nothing_of_thinking_goes_along(home: DialectName, body: dict[str, Any]) -> None:
+    plain = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}
+    read, write = dialect(home).read_request, dialect(home).write_request
+    asked, _ = continued(read({**plain, **body}), "one two")
+    without, _ = continued(read(plain), "one two")
+    target = Target("a", "claude-sonnet-4-5")
+    assert write(asked, target) == write(without, target)
+
+
 @pytest.mark.parametrize(
     ("way", "message", "beside"),
     [

@@ -91,7 +91,7 @@ def gone_on(beginning: Beginning, client: DialectName, events: list[Event], **mo
     assert beginning.text is not None
     head = asked(client)
     question, cut = continued(head.request, beginning.text)
-    writer = Continuation(beginning, head, question, cut, BETWEEN, **more)
+    writer = Continuation(beginning, head, question, cut, more.pop("between", BETWEEN), **more)
     return b"".join(writer.event(event) for event in events), writer
 
 
@@ -259,8 +259,16 @@ def test_a_third_provider_goes_on_where_the_second_broke_off(client: DialectName
     for event in sse.EventSplitter().feed(second):
         beginning.see(event)
     assert beginning.text == "Once upon a time there"
-    third, _ = gone_on(beginning, client, heard(DialectName.CHAT, _chat(" was")))
-    assert JUDGES[client](b"".join(first) + second + third, True).text == "Once upon a time there was"
+    gone_on(beginning, client, [])  # who is asked and says nothing counts for nothing
+    between = ("alpha", "beta", "gamma")
+    third, writer = gone_on(beginning, client, heard(DialectName.CHAT, _chat(" was")), between=between)
+    told = JUDGES[client](b"".join(first) + second + third, True)
+    assert told.text == "Once upon a time there was"
+    given = beginning.count.input if beginning.count else estimate.of_request(Request(client, "m", QUESTION))
+    assert told.usage == (given + 3 + 3, round(estimate.of_text("Once upon a time there")) + 5, 0)
+    assert writer.estimated
+    tail = b": redeo-rescued: alpha -> beta -> gamma; usage is the sum of all, estimated in part\n\n"
+    assert third.endswith(tail) or client is DialectName.GEMINI
 
 
 # --- the numbers and names of the first stream

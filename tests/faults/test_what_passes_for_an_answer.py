@@ -90,6 +90,25 @@ async def test_a_page_is_no_sound(redeo: Any, provider: Any) -> None:
     assert got.status == 502
 
 
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+async def test_sound_that_breaks_off_is_not_whole(redeo: Any, provider: Any, framing: str) -> None:
+    server = await redeo({"alpha": await provider(sound(framing))})
+    got = await server.request("POST", "/v1/audio/speech", json={"model": "alpha/tts", "input": "hi", "voice": "a"})
+    assert got.broken
+
+
+def sound(framing: str) -> Any:
+    """A part of a sound; then the connection is reset, once the daemon has read it."""
+
+    async def script(received: Received, wire: Wire) -> None:
+        await wire.head(200, {"content-type": "audio/mpeg"}, framing=framing)
+        await (wire.chunk if framing == "chunked" else wire.send)(b"x" * 1000)
+        await asyncio.sleep(0.05)
+        wire.reset()
+
+    return script
+
+
 @pytest.mark.parametrize("status", [400, 401, 500])
 async def test_a_key_that_the_provider_repeats_goes_no_further(redeo: Any, provider: Any, status: int) -> None:
     async def parrot(received: Received, wire: Wire) -> None:

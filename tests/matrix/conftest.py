@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,24 @@ from typing import Any
 import pytest
 
 from tests.support.canary import Canaries
-from tests.support.daemon import Factory
+from tests.support.daemon import Answer, Factory
 
-pytest.register_assert_rewrite("tests.matrix", "tests.support.speech")
+pytest.register_assert_rewrite("tests.matrix")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def judges_loaded() -> None:
+    """SDKs load their parts when they are first needed; what is there before `loaded` no collection looks through."""
+    from tests.matrix.framework import SPEECHES
+    from tests.matrix.judge import judge
+
+    for speech in SPEECHES:
+        refused = Answer(400, {}, speech.failure("invalid_request_error", "no").partition(b"data: ")[2])
+        broken = [*speech.opening("so"), speech.failure("server_error", "it broke")]
+        judge(speech, refused)
+        judge(speech, Answer(200, {}, json.dumps(speech.whole).encode()))
+        for events in (speech.events("so"), broken):
+            judge(speech, Answer(200, {"content-type": "text/event-stream"}, b"".join(events)))
 
 
 @pytest.fixture

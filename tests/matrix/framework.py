@@ -143,12 +143,14 @@ class Case:
     async def moves_on(self, said: str, result: str | None = None) -> Answer:
         """Ask alpha, which fails as `said` in `x-redeo-attempts` and is counted as `result`; beta answers."""
         bench, result = self.benches[-1], result or said
+        moved = f'redeo_fallbacks_total{{reason="{result}",source="alpha",target="beta"}}'
         failed = await bench.server.metric(outcome("alpha", result))
         got = await self.ask()
         assert got.status == 200, got.body
         assert got.attempts == f"alpha={said} beta=200"
         assert got.headers["x-redeo-provider"] == "beta"
         assert await bench.server.metric(outcome("alpha", result)) == failed + 1
+        assert await bench.server.metric(moved) == failed + 1
         return got
 
     async def state(self, server: Redeo | None = None, connection: str = "alpha") -> str:
@@ -190,4 +192,4 @@ def cells() -> list[Cell]:
     return [cell for row in load().values() for cell in row.cells]
 
 
-__all__ = ["ANTHROPIC", "CHAT", "ONE", "RESPONSES", "ROWS", "Case", "Cell", "Row", "cells", "load"]
+__all__ = ["ANTHROPIC", "CHAT", "ONE", "RESPONSES", "ROWS", "SPEECHES", "Case", "Cell", "Row", "cells", "load"]

@@ -10,11 +10,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.support.canary import Canaries
+from tests.systemd import handover
 
 SECONDS = 20.0
 
@@ -23,22 +24,31 @@ class Process:
     """`with Process(folder, canaries) as daemon`: serves on `daemon.port` until the block ends."""
 
     def __init__(
-        self, folder: Path, canaries: Canaries, *arguments: str, config: str = "", env: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        canaries: Canaries,
+        *arguments: str,
+        config: str = "",
+        env: Mapping[str, str] | None = None,
+        program: Sequence[str] = (sys.executable, "-m", "proxy"),
+        handed: socket.socket | None = None,
     ) -> None:
+        """`program` starts redeo; `handed`: a listening socket that it gets as a service manager gives it."""
         self.state = folder / "state"
         self.config = folder / "redeo.yaml"
         if config:
             self.config.write_text(config)
-        self.port = free_port()
+        self.port = handed.getsockname()[1] if handed is not None else free_port()
         self.log = ""
         self._canaries = canaries
         self._serving = threading.Event()
         environ = {k: v for k, v in os.environ.items() if not k.startswith("REDEO_")}
+        command = [*program, "serve", "--listen", f"127.0.0.1:{self.port}"]
+        command += ["--state-dir", str(self.state), "--config", str(self.config), *arguments]
+        fds = [handed.fileno()] if handed is not None else []
         self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "proxy", "serve", "--listen", f"127.0.0.1:{self.port}"),
-                *("--state-dir", str(self.state), "--config", str(self.config), *arguments),
-            ],
+            handover.handed(fds, command) if fds else command,
+            pass_fds=fds,
             env={**environ, "HOME": str(folder), **(env or {})},
             stderr=subprocess.PIPE,
             text=True,

@@ -320,10 +320,10 @@ class Bench:
         """The one tried next."""
         return self.ups["beta"]
 
-    async def ask(self, *, stream: bool = False, **fields: Any) -> Answer:
-        """One request in the dialect."""
+    async def ask(self, *, stream: bool = False, heard: Callable[[bytes], None] | None = None, **fields: Any) -> Answer:
+        """One request in the dialect. `heard`: told what comes, as it comes."""
         body = {**self.speech.body, "stream": stream, **fields}
-        got = await self.server.request("POST", self.speech.path, json=body)
+        got = await self.server.request("POST", self.speech.path, heard=heard, json=body)
         self.answers.append(got)
         return got
 

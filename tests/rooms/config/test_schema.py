@@ -163,6 +163,7 @@ WRONG: list[tuple[str, str, list[str]]] = [  # what is said, of what, where it h
     ("`providers.openai.models` must be a list of texts", "providers: {openai: {models: @}}", ["x", "[1]"]),
     ("`providers.openai.supports_endpoint` must be true", "providers: {openai: {supports_endpoint: @}}", ["1"]),
     ("`providers.openai.stream_usage` must be one of", "providers: {openai: {stream_usage: @}}", ["true", "often"]),
+    ("`providers.openai.continues` must be one of no,", "providers: {openai: {continues: @}}", ["true", "vllm", "[a]"]),
     (NO_HEADERS + "must be a mapping", "providers: {openai: {headers: @}}", ["[x]", "x"]),
     (NO_HEADERS + "must map header names", "providers: {openai: {headers: @}}", ['{X-A: "a\\r\\nb"}']),
     (NO_HEADERS + "must map header names", "providers: {openai: {headers: @}}", ["{X A: x}", "{a: 1}"]),

@@ -97,14 +97,15 @@ def test_a_success_between_begins_the_row_anew(health: Health, alpha: Connection
         ("--+-", False),  # 3 of 4: too few
         ("-+-+", False),
         ("-+-+-+", True),  # at the fifth
-        ("+-+-+-", False),  # 3 of 6: no more than half
+        ("+-+-+-", True),  # 3 of 6: half
+        ("+-+-++-", False),  # 3 of 7
         ("+++++----", False),  # 4 of 9
         ("+++++--+---", False),  # 5 of 11
         ("++---+--", True),  # 3 of 5 at the fifth
         ("+++++-----", True),  # five in a row
     ],
 )
-def test_opens_at_more_than_half_of_five_and_more(
+def test_opens_at_half_of_five_and_more(
     health: Health, alpha: Connection, clock: Any, outcomes: str, opens: bool
 ) -> None:
     opened = False
