@@ -203,5 +203,5 @@ class Breaker(msgspec.Struct, eq=False):
 
 
 def _mostly_failed(outcomes: list[tuple[str | None, bool]], least: int) -> bool:
-    """More than half; of fewer than `least` nothing can be said."""
-    return len(outcomes) >= least and sum(not good for _, good in outcomes) * 2 > len(outcomes)
+    """Half or more, for one that fails in turn is no use either; of fewer than `least` nothing can be said."""
+    return len(outcomes) >= least and sum(not good for _, good in outcomes) * 2 >= len(outcomes)
