@@ -136,9 +136,9 @@ class Breaker(msgspec.Struct, eq=False):
         return row >= _CONSECUTIVE or self._often(now)
 
     def _often(self, now: float) -> bool:
-        """Half or more of five and more failed within 30 s; and two or more, most too, without the worst model."""
+        """Half or more of five and more failed within 30 s; and of two and more most, without the worst model."""
         recent = [(source, good) for at, source, good in self.outcomes if now - at <= _WINDOW]
-        if not _mostly_failed(recent, _WINDOW_MIN):
+        if len(recent) < _WINDOW_MIN or _failed(recent) * 2 < len(recent):  # one that fails in turn is no use either
             return False
         counts: dict[str, int] = {}
         for source, good in recent:
@@ -146,7 +146,7 @@ class Breaker(msgspec.Struct, eq=False):
                 counts[source] = counts.get(source, 0) + 1
         worst = max(counts, key=lambda name: counts[name], default=None)
         others = [entry for entry in recent if entry[0] != worst]
-        return worst is None or _mostly_failed(others, _WINDOW_MIN - _OF_ONE_MODEL)
+        return worst is None or (len(others) >= _WINDOW_MIN - _OF_ONE_MODEL and _failed(others) * 2 > len(others))
 
     def note(self, kind: FaultKind, now: float) -> None:
         """A failure that may or may not count, for those who ask."""
@@ -202,6 +202,5 @@ class Breaker(msgspec.Struct, eq=False):
         return max(0.0, now - (self.until if passed_on else self.since))
 
 
-def _mostly_failed(outcomes: list[tuple[str | None, bool]], least: int) -> bool:
-    """Half or more, for one that fails in turn is no use either; of fewer than `least` nothing can be said."""
-    return len(outcomes) >= least and sum(not good for _, good in outcomes) * 2 >= len(outcomes)
+def _failed(outcomes: list[tuple[str | None, bool]]) -> int:
+    return sum(not good for _, good in outcomes)

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from config.model import Connection
 from proxy.fault import Fault, FaultKind
 from proxy.routing.breaker import FIRM, Breaker, BreakerState, Ticket
+from proxy.routing.report import ModelReport, Report
 
 __all__ = ["BreakerState", "Health", "ModelReport", "Report", "Ticket", "Verdict"]
 
@@ -51,32 +52,6 @@ class Verdict(msgspec.Struct, frozen=True):
     reason: str = ""
     retry_in: float | None = None
     probing: bool = False  # another request is finding out
-
-
-class ModelReport(msgspec.Struct, frozen=True):
-    """A model of a connection that is not well just now."""
-
-    model: str
-    state: BreakerState
-    last_error: FaultKind | None
-    next_probe: float | None
-
-
-class Report(msgspec.Struct, frozen=True):
-    """What is known of one connection, for people and metrics; in seconds.
-
-    `since`: how long ago it came into this state (None: closed from the start). `last_error`: class of the last
-    failure that counted, whatever came after. `next_probe`: until it may be tried again (None: now, or waiting does
-    not help). `models`: those that are not well.
-    """
-
-    state: BreakerState = BreakerState.CLOSED
-    since: float | None = None
-    last_error: FaultKind | None = None
-    last_error_ago: float | None = None
-    failures: int = 0  # in a row
-    next_probe: float | None = None
-    models: tuple[ModelReport, ...] = ()
 
 
 _FINE: Final = Verdict(True)

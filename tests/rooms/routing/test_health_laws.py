@@ -36,9 +36,10 @@ class Breakers(RuleBasedStateMachine):
 
     def states(self, model: str | None) -> dict[str | None, BreakerState]:
         """Of the whole, and of that model."""
-        report = self.health.report(self.alpha)
-        own = next((m.state for m in report.models if m.model == model), S.CLOSED)
-        return {None: report.state} if model is None else {None: report.state, model: own}
+        state = self.health._states.get("alpha")
+        whole = S.CLOSED if state is None else state.whole.state(self.now)
+        own = next((m.state for m in self.health.report(self.alpha).models if m.model == model), S.CLOSED)
+        return {None: whole} if model is None else {None: whole, model: own}
 
     @rule(model=ASKED)
     def ask(self, model: str | None) -> None:
