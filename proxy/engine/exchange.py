@@ -250,8 +250,10 @@ class _Run:
         except (Unsaid, BadRequest) as exc:
             self._closing.left_out(candidate, exc)
             return None
+        if self.job.seconds_left(candidate) <= 0:
+            return None
         ticket = self.engine.health.admit(candidate.connection, candidate.model)
-        if ticket is None or self.job.seconds_left(candidate) <= 0:
+        if ticket is None:
             return None
         follower = rescue.beginning if rescue is not None else None
         return Trial(self.job, candidate, written, ticket, place, start=start, follower=follower)

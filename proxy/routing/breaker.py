@@ -47,10 +47,10 @@ class Ticket:
     """One attempt that was admitted. Its identity is what a breaker knows its probe by.
 
     `turn` places its beginning among the turns of the breakers; `own` is that of its model; `probes` are those that it
-    finds out about; `heard`: it has said its first content. Who drops it without a word has let go of them.
+    finds out about; `heard`: its answer has begun. Who drops it without a word has let go of them.
     """
 
-    __slots__ = ("__weakref__", "heard", "model", "own", "probes", "turn")
+    __slots__ = ("__weakref__", "_cured", "heard", "model", "own", "probes", "turn")
 
     def __init__(self, turn: int = 0, model: str | None = None, own: Breaker | None = None) -> None:
         self.turn = turn
@@ -58,6 +58,19 @@ class Ticket:
         self.own = own
         self.probes: tuple[Breaker, ...] = ()
         self.heard = False
+        self._cured: tuple[tuple[Breaker, int], ...] = ()
+
+    def cured(self, breaker: Breaker) -> None:
+        """It was the probe that closed this one: what becomes of it counts there, although it began before."""
+        self._cured = (*self._cured, (breaker, breaker.turn))
+
+    def is_news_of(self, breaker: Breaker) -> bool:
+        """Whether it began after the last turn, so that it says something of now."""
+        return self.turn >= breaker.turn or self.closed(breaker)
+
+    def closed(self, breaker: Breaker) -> bool:
+        """Whether it was this one that closed it last."""
+        return (breaker, breaker.turn) in self._cured
 
 
 class Breaker(msgspec.Struct, eq=False):
@@ -123,10 +136,9 @@ class Breaker(msgspec.Struct, eq=False):
         return row >= _CONSECUTIVE or self._often(now)
 
     def _often(self, now: float) -> bool:
-        """Half or more of five and more failed within 30 s; and two or more, most too, without the worst model."""
+        """Half or more of five and more failed within 30 s; and of two and more most, without the worst model."""
         recent = [(source, good) for at, source, good in self.outcomes if now - at <= _WINDOW]
-        failed = sum(not good for _, good in recent)
-        if len(recent) < _WINDOW_MIN or failed * 2 < len(recent):  # half: what fails in turn is no use either
+        if len(recent) < _WINDOW_MIN or _failed(recent) * 2 < len(recent):  # one that fails in turn is no use either
             return False
         counts: dict[str, int] = {}
         for source, good in recent:
@@ -134,7 +146,7 @@ class Breaker(msgspec.Struct, eq=False):
                 counts[source] = counts.get(source, 0) + 1
         worst = max(counts, key=lambda name: counts[name], default=None)
         others = [entry for entry in recent if entry[0] != worst]
-        return worst is None or _mostly_failed(others, _WINDOW_MIN - _OF_ONE_MODEL)
+        return worst is None or (len(others) >= _WINDOW_MIN - _OF_ONE_MODEL and _failed(others) * 2 > len(others))
 
     def note(self, kind: FaultKind, now: float) -> None:
         """A failure that may or may not count, for those who ask."""
@@ -190,6 +202,5 @@ class Breaker(msgspec.Struct, eq=False):
         return max(0.0, now - (self.until if passed_on else self.since))
 
 
-def _mostly_failed(outcomes: list[tuple[str | None, bool]], least: int) -> bool:
-    """More than half; of fewer than `least` nothing can be said."""
-    return len(outcomes) >= least and sum(not good for _, good in outcomes) * 2 > len(outcomes)
+def _failed(outcomes: list[tuple[str | None, bool]]) -> int:
+    return sum(not good for _, good in outcomes)

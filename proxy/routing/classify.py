@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from proxy.fault import Fault, FaultKind
-from proxy.routing.retry_after import asked_for, object_of, retry_after
+from proxy.routing.retry_after import asked_for, object_of, retry_after, wait_in
 from proxy.routing.said import error_of
 
 _MAX_TEXT: Final = 1000
@@ -259,7 +259,7 @@ def classify_error(error: Mapping[str, Any], *, connection: str, wall: datetime)
     status = error.get("status_code", error.get("status"))
     inner = error_of(error if "error" in error else {"error": dict(error)})
     known = status if isinstance(status, int) and 400 <= status < 600 else _status_in(inner)
-    return _fault(known, inner, connection, None, explicit=False, in_200=True)
+    return _fault(known, inner, connection, wait_in(inner), explicit=False, in_200=True)
 
 
 def _status_in(error: Mapping[str, Any]) -> int:

@@ -11,7 +11,7 @@ limit and overload by model. Several models that fail at once are the connection
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from config.model import Connection
 from proxy.fault import Fault, FaultKind
 from proxy.routing.breaker import FIRM, Breaker, BreakerState, Ticket
-from proxy.routing.verdict import ModelReport, Report, Verdict
+from proxy.routing.report import ModelReport, Report
 
 __all__ = ["BreakerState", "Health", "ModelReport", "Report", "Ticket", "Verdict"]
 
@@ -44,6 +44,16 @@ _REASONS: Final = {
 _OF_A_MODEL: Final = _REASONS | {FaultKind.QUOTA: "its quota for this model is used up"}
 
 
+class Verdict(msgspec.Struct, frozen=True):
+    """Whether a connection may be tried, and if not, why and for how many seconds."""
+
+    usable: bool
+    kind: FaultKind | None = None
+    reason: str = ""
+    retry_in: float | None = None
+    probing: bool = False  # another request is finding out
+
+
 _FINE: Final = Verdict(True)
 
 
@@ -55,12 +65,12 @@ class _Failure(msgspec.Struct, frozen=True, eq=False):
     own: Breaker | None
     source: str | None
     answered: bool  # the provider has said something: the way to it is free
-    late: bool  # it began before the last turn of one of them
     probed: list[Breaker]
+    old: tuple[Breaker, ...]  # of these it says nothing any more
 
     def news(self, scope: Breaker) -> bool:
         """Whether it says something of now."""
-        return not self.late or scope in self.probed
+        return scope in self.probed or scope not in self.old
 
 
 class _State(msgspec.Struct):
@@ -136,10 +146,11 @@ class Health:
     def _well(self, scope: Breaker, source: str | None, ticket: Ticket, now: float) -> None:
         scope.good = True
         if scope.kind is not None:
-            if scope.probe is not ticket and (scope.shut(now) or scope.probe is not None or ticket.turn < scope.turn):
+            late = scope.shut(now) or scope.probe is not None or not ticket.is_news_of(scope)
+            if late and scope.probe is not ticket:
                 return
             self._recovered(scope, ticket)
-        elif ticket.turn < scope.turn:
+        elif not ticket.is_news_of(scope):
             return
         scope.succeeded(source, now)
 
@@ -148,7 +159,7 @@ class Health:
         if scope.kind in _OF_THE_WAY:
             scope.forgive()
         scope.close(self._now(), self._turn())
-        ticket.turn = max(ticket.turn, scope.turn)
+        ticket.cured(scope)
 
     def failed(self, connection: Connection, model: str | None, fault: Fault, ticket: Ticket) -> None:
         """An attempt failed by the provider's fault; other faults change nothing.
@@ -226,11 +237,11 @@ class Health:
 
     def _count(self, whole: Breaker, failure: _Failure, now: float) -> None:
         """A breaker failure: of the model it was about and, for the case that others fail too, of the whole."""
-        source = None
-        if failure.own is not None and failure.about is failure.own:
-            source = failure.source
-            self._count_in(failure.own, None, failure, now)
-        self._count_in(whole, source, failure, now)
+        if failure.about is whole:
+            self._count_in(whole, None, failure, now)
+        elif failure.news(failure.about):
+            self._count_in(failure.about, None, failure, now)
+            self._count_in(whole, failure.source, failure, now)
 
     def _count_in(self, scope: Breaker, source: str | None, failure: _Failure, now: float) -> None:
         if not failure.news(scope):
@@ -349,12 +360,20 @@ def _least(models: Mapping[str, Breaker], now: float) -> str:
 def _failure(
     state: _State, own: Breaker | None, model: str | None, fault: Fault, ticket: Ticket, probed: list[Breaker]
 ) -> _Failure:
-    late = ticket.turn < max(state.whole.turn, own.turn if own is not None else 0)
     answered = (ticket.heard or fault.status is not None) and fault.kind not in _OF_THE_WAY
     lost = fault.kind is FaultKind.INTERRUPTED and not answered
     whole = lost or (fault.kind in _OF_THE_WHOLE and not fault.of_model)
     about = state.whole if own is None or whole else own
-    return _Failure(fault, about, own, model, answered, late, probed)
+    return _Failure(fault, about, own, model, answered, probed, tuple(_old(state.whole, own, ticket)))
+
+
+def _old(whole: Breaker, own: Breaker | None, ticket: Ticket) -> Iterator[Breaker]:
+    """Of which breakers the attempt says nothing any more. What is known of the whole concerns each model."""
+    past = not ticket.is_news_of(whole)
+    if past:
+        yield whole
+    if own is not None and not (ticket.is_news_of(own) and (not past or ticket.closed(own))):
+        yield own
 
 
 def _verdict(breaker: Breaker, now: float, reasons: Mapping[FaultKind, str]) -> Verdict:

@@ -30,6 +30,7 @@ _PART: Final = re.compile(rf"({_DIGITS}) ?({_WORDS})", re.IGNORECASE)
 _REMAINING: Final = "x-ratelimit-remaining"
 _RESET: Final = "x-ratelimit-reset"
 _EPOCH: Final = 1e9  # from here on a number of seconds is a date
+_MAX_BODY: Final = 65_536
 _ANTHROPIC: Final = ("requests", "tokens", "input-tokens", "output-tokens")
 
 
@@ -162,17 +163,35 @@ def object_of(body: bytes) -> dict[str, Any] | None:
 
 
 def _from_body(body: bytes) -> float | None:
-    if len(body) > 65_536:
+    if len(body) > _MAX_BODY:
         return None
     value = object_of(body)
     error = value.get("error") if value is not None else None
-    details = error.get("details") if isinstance(error, dict) else None
+    delay = _delay(error) if isinstance(error, dict) else None
+    return delay if delay is not None else _in_text(body.decode("utf-8", "replace"))
+
+
+def wait_in(error: Mapping[str, Any]) -> float | None:
+    """The same of an error object inside an answer, which has no headers."""
+    message, delay = error.get("message"), _delay(error)
+    if delay is None and isinstance(message, str):
+        delay = _in_text(message[:_MAX_BODY])
+    return _bounded(delay) if delay is not None else None
+
+
+def _delay(error: Mapping[str, Any]) -> float | None:
+    """Google's RetryInfo."""
+    details = error.get("details")
     for detail in details if isinstance(details, list) else []:
         delay = detail.get("retryDelay") if isinstance(detail, dict) else None
         seconds = _go_duration(delay) if isinstance(delay, str) else None
         if seconds is not None:
             return seconds
-    told = _TEXT.search(body.decode("utf-8", "replace"))
+    return None
+
+
+def _in_text(text: str) -> float | None:
+    told = _TEXT.search(text)
     return sum(_in_words(*part) for part in _PART.findall(told[1])) if told is not None else None
 
 

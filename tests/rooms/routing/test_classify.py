@@ -451,6 +451,23 @@ def test_an_error_under_status_200(error: dict[str, Any], kind: FaultKind) -> No
     assert fault.public.startswith("alpha answered with an error")
 
 
+@pytest.mark.parametrize(
+    ("error", "wait"),
+    [
+        ({"code": "rate_limit_exceeded", "message": "Rate limit reached. Please try again in 5.289s."}, 5.289),
+        ({"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "no", "details": [{"retryDelay": "38s"}]}, 38.0),
+        ({"error": {"code": 429, "message": "Please retry after 86400 seconds"}}, 900.0),
+        ({"code": "rate_limit_exceeded", "message": ["try again in 5s"]}, 5.0),
+        ({"code": "rate_limit_exceeded", "message": "slow"}, None),
+        ({"code": "rate_limit_exceeded", "details": "38s", "message": None}, None),
+    ],
+)
+def test_how_long_an_error_under_status_200_asks_to_wait(error: dict[str, Any], wait: float | None) -> None:
+    """It was not heard: the connection was asked again after 10 s."""
+    fault = classify_error(error, connection="alpha", wall=WALL)
+    assert (fault.kind, fault.retry_after) == (K.RATE, wait)
+
+
 _KEYISH = string.ascii_letters + string.digits
 _secret = st.one_of(
     st.tuples(

@@ -36,7 +36,10 @@ class Breakers(RuleBasedStateMachine):
 
     def states(self, model: str | None) -> dict[str | None, BreakerState]:
         """Of the whole, and of that model."""
-        return {scope: self.health.scope(self.alpha, scope) for scope in (None, model)}
+        state = self.health._states.get("alpha")
+        whole = S.CLOSED if state is None else state.whole.state(self.now)
+        own = next((m.state for m in self.health.report(self.alpha).models if m.model == model), S.CLOSED)
+        return {None: whole} if model is None else {None: whole, model: own}
 
     @rule(model=ASKED)
     def ask(self, model: str | None) -> None:
@@ -132,7 +135,7 @@ class Breakers(RuleBasedStateMachine):
         elif kind is K.RATE and told and not self.refused:
             asked = self.now + min(told, 900.0)
             self.waits[model] = max(asked, self.waits.get(model, 0.0))
-        if not was_probe and before.retry_in is not None and before.retry_in > 1.0:
+        if not (was_probe or ticket.heard) and before.retry_in is not None and before.retry_in > 1.0:
             assert after.retry_in is None or after.retry_in >= before.retry_in, "a late failure shortens nothing"
             if kind not in (K.AUTH, K.QUOTA, K.RATE, K.MODEL_MISSING) and whole in PROBED:
                 assert after.retry_in == before.retry_in, "a late failure lengthens nothing"

@@ -53,6 +53,7 @@ def _usable(health: Health, connection: Connection, *models: str | None) -> list
 
 @pytest.mark.parametrize("kind", OF_A_MODEL)
 def test_what_is_said_of_a_model_closes_that_model(health: Health, alpha: Connection, kind: FaultKind) -> None:
+    _works(health, alpha, "o")
     _fail(health, alpha, ["m"] * 5, kind)
     assert _usable(health, alpha, "m", "n", None) == [False, True, True]
     verdict = health.check(alpha, "m")
@@ -192,6 +193,7 @@ def test_a_model_long_dead_counts_for_three_at_most(health: Health, alpha: Conne
 
 
 def test_a_limit_is_the_models(health: Health, alpha: Connection, clock: Any) -> None:
+    _works(health, alpha, "o")
     _fail(health, alpha, ["m"], K.RATE, retry_after=60.0)
     assert _usable(health, alpha, "m", "n", None) == [False, True, True]
     assert health.scope(alpha, None) is S.CLOSED
@@ -352,6 +354,16 @@ def test_late_failures_lengthen_nothing(
     assert health.report(alpha).failures == 0
 
 
+def test_what_a_model_turned_to_hides_nothing_of_the_way(health: Health, alpha: Connection) -> None:
+    """Requests under way when a model's breaker opened were not heard when they found no way to the provider."""
+    early = [_ask(health, alpha, "m") for _ in range(10)]
+    for ticket in early[:5]:
+        health.failed(alpha, "m", Fault(K.OVERLOAD, "no", status=529), ticket)
+    for ticket in early[5:]:
+        health.failed(alpha, "m", Fault(K.CONNECT, "no"), ticket)
+    assert health.state(alpha) is S.OPEN
+
+
 def test_a_late_success_shortens_nothing(health: Health, alpha: Connection, clock: Any) -> None:
     early = [_ask(health, alpha, "m") for _ in range(3)]
     _fail(health, alpha, ["m"] * 5, K.OVERLOAD)
@@ -475,6 +487,16 @@ def test_proven_is_what_was_last_seen_to_work(health: Health, alpha: Connection,
 
 
 # Reports
+
+
+def test_where_no_model_is_well_the_connection_is_not(health: Health, alpha: Connection, clock: Any) -> None:
+    """It shows the model that is back soonest; what does not exist there says nothing."""
+    _fail(health, alpha, ["m"], K.RATE, retry_after=60.0)
+    _fail(health, alpha, ["made-up"], K.MODEL_MISSING)
+    assert (health.state(alpha), health.report(alpha).next_probe) == (S.COOLING, 60.0)
+    clock.pass_(1)
+    _works(health, alpha, "n")
+    assert (health.state(alpha), health.report(alpha).next_probe) == (S.CLOSED, None)
 
 
 def test_nothing_to_report(health: Health, alpha: Connection, clock: Any) -> None:

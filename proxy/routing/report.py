@@ -1,7 +1,4 @@
-"""What is said of a connection's health: whether it may be tried, and what is known of it. Values only.
-
-Who finds it out: `proxy.routing.health`.
-"""
+"""What can be told of the health of one connection: plain data."""
 
 from __future__ import annotations
 
@@ -9,16 +6,6 @@ import msgspec
 
 from proxy.fault import FaultKind
 from proxy.routing.breaker import BreakerState
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """Whether a connection may be tried, and if not, why and for how many seconds."""
-
-    usable: bool
-    kind: FaultKind | None = None
-    reason: str = ""
-    retry_in: float | None = None
-    probing: bool = False  # another request is finding out
 
 
 class ModelReport(msgspec.Struct, frozen=True):
