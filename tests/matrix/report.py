@@ -81,4 +81,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or ["-n", "2"]))
+    sys.exit(main(sys.argv[1:] or ["-n", "3"]))

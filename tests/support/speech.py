@@ -327,6 +327,12 @@ class Bench:
         self.answers.append(got)
         return got
 
+    def stop_clock(self) -> None:
+        """Let the clock by which connections rest stand still: only `shift` moves it."""
+        health = self.server.daemon.front.engine.health
+        stands = health._now()
+        health._now = lambda: stands
+
     def shift(self, seconds: float) -> None:
         """Let the clock by which connections rest jump forward."""
         health = self.server.daemon.front.engine.health
