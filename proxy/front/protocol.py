@@ -80,6 +80,14 @@ class Protocol(RequestHandler):
         finally:
             self._watch_unsent()
 
+    def give_way(self, seconds: float) -> None:
+        """Close a connection on which nothing has been asked, answered or begun for so long."""
+        waiting = self._waiter is not None and not self._waiter.done() and not self._messages
+        begun = self._header_timer is not None and not self._silent
+        idle_since = self._next_keepalive_close_time - self._keepalive_timeout
+        if waiting and not begun and self._loop.time() - idle_since >= seconds:
+            self.force_close()
+
     def _watch_unsent(self) -> None:
         """Where something is still to be sent, give the client up if it takes nothing of that for too long.
 
