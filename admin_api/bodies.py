@@ -17,7 +17,7 @@ from msgspec import UNSET as ABSENT
 from msgspec import UnsetType
 
 from admin_api.errors import ApiError, shown, suggestion
-from admin_api.ports import TestResult
+from admin_api.ports import ConnectionStatus, TestResult
 from config.model import Connection, ProviderSpec
 from config.store import UNSET, ConnectionChange
 
@@ -90,6 +90,22 @@ class ConnectionView(msgspec.Struct, frozen=True):
     fault: str | UnsetType = ABSENT
 
 
+class StatusView(msgspec.Struct, frozen=True):
+    """How a connection fares, as far as the process that answers has seen."""
+
+    state: str
+    since: str | None
+    last_error: str | None
+    next_probe: str | None
+    worker: int
+
+
+class DetailView(ConnectionView, frozen=True, kw_only=True):
+    """A connection by itself: as listed, and how it fares."""
+
+    status: StatusView
+
+
 class TestView(msgspec.Struct, frozen=True):
     """The result of a test call; `error` only where it failed."""
 
@@ -117,6 +133,13 @@ def connection_view(connection: Connection) -> ConnectionView:
         endpoint=ABSENT if connection.endpoint is None else connection.endpoint,
         fault=ABSENT if connection.fault is None else connection.fault,
     )
+
+
+def detail_view(connection: Connection, status: ConnectionStatus) -> DetailView:
+    """`connection` as listed, and how it fares."""
+    found = StatusView(status.state, status.since, status.last_error, status.next_probe, status.worker)
+    listed = connection_view(connection)
+    return DetailView(**{name: getattr(listed, name) for name in listed.__struct_fields__}, status=found)
 
 
 def test_view(result: TestResult) -> TestView:

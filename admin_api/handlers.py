@@ -19,7 +19,7 @@ from aiohttp.typedefs import Handler
 from admin_api import bodies
 from admin_api.audit import AuditEntry, audited
 from admin_api.errors import ApiError, refusal, shown, suggestion
-from admin_api.ports import ConnectionTester, TestResult
+from admin_api.ports import ConnectionTester, LiveStatus, TestResult
 from config.errors import UnknownProvider
 from config.model import Connection, Snapshot
 from config.store import ConfigStore
@@ -40,9 +40,10 @@ async def answer_refusals(request: web.Request, handler: Handler) -> web.StreamR
 class Handlers:
     """One mounted admin API. Owns the changes in hand: each runs to its end, whether or not its client stays."""
 
-    def __init__(self, store: ConfigStore, tester: ConnectionTester, caller: Caller) -> None:
+    def __init__(self, store: ConfigStore, tester: ConnectionTester, status: LiveStatus, caller: Caller) -> None:
         self._store = store
         self._tester = tester
+        self._status = status
         self._caller = caller
         self._changes: set[asyncio.Task[web.Response]] = set()
 
@@ -77,10 +78,11 @@ class Handlers:
         return _conditional(request, {"data": views}, self._store.etag())
 
     async def show(self, request: web.Request) -> web.Response:
-        """One connection."""
+        """One connection, with how it fares. Its version is that of the configuration alone."""
         snapshot = await self._current()
         connection = _connection(snapshot, request.match_info["provider"])
-        return _conditional(request, bodies.connection_view(connection), self._store.etag(connection.provider))
+        detail = bodies.detail_view(connection, self._status.status(connection))
+        return _conditional(request, detail, self._store.etag(connection.provider))
 
     async def test(self, request: web.Request) -> web.Response:
         """A real, cheap call to the provider; a connection that cannot be used is not called at all."""

@@ -6,17 +6,15 @@ Numbers are judged here; names are judged again, as addresses, when a socket is 
 from __future__ import annotations
 
 import re
-import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from config.addresses import Reach, numeric, reach
 from config.errors import InvalidField
 from config.model import ProviderSpec
 
 _NAMES: Final = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
-_EC2_V6: Final = ip_network("fd00:ec2::/32")
-_SHARED: Final = ip_network("100.64.0.0/10")
 _HOST: Final = re.compile(r"[a-z0-9_.-]+")  # without %: what it stands for would be judged by nobody
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -65,35 +63,19 @@ def _judge(host: str, spec: ProviderSpec) -> bool:
     """Whether the host is this machine. Raises InvalidField for addresses that are not for providers."""
     if host in _NAMES:
         raise _invalid("leads to a metadata service", spec)
-    address = _address(host)
+    address = numeric(host)
     if address is None:
         return host in _LOOPBACK
-    if isinstance(address, IPv6Address):
-        address = address.ipv4_mapped or address.sixtofour or address
-    if address.is_loopback:
-        return True
-    metadata = address in _EC2_V6 if isinstance(address, IPv6Address) else False
-    if address.is_link_local or address.is_multicast or address.is_unspecified or metadata:
-        raise _invalid("is a link-local, metadata, multicast or unspecified address", spec)
-    shared = isinstance(address, IPv4Address) and address in _SHARED
-    if (address.is_private or address.is_reserved or shared) and not spec.from_file:
-        message = "is a private address; name the provider under `providers:` in redeo.yaml to allow it"
-        raise _invalid(message, spec)
-    return False
-
-
-def _address(host: str) -> IPv4Address | IPv6Address | None:
-    """The address that the host is, in any spelling that a resolver takes (decimal, octal, hexadecimal, short)."""
-    try:
-        return ip_address(host.split("%", 1)[0])
-    except ValueError:
-        pass
-    if re.fullmatch(r"(0x[0-9a-f]+|[0-9]+)(\.(0x[0-9a-f]+|[0-9]+)){0,3}", host):
-        try:
-            return IPv4Address(socket.inet_aton(host))
-        except OSError:
-            return None
-    return None
+    match reach(address):
+        case Reach.NEVER:
+            raise _invalid("is a link-local, metadata, multicast, reserved or unspecified address", spec)
+        case Reach.INNER if not spec.from_file:
+            message = "is a private address; name the provider under `providers:` in redeo.yaml to allow it"
+            raise _invalid(message, spec)
+        case found:
+            if isinstance(address, IPv4Address) and host != str(address):
+                raise _invalid(f"must spell its address as {address}", spec)  # aiohttp's client takes no other
+            return found is Reach.LOOPBACK
 
 
 def _invalid(what: str, spec: ProviderSpec) -> InvalidField:

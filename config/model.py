@@ -16,6 +16,9 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 import msgspec
+import msgspec.structs
+
+from config.continuing import Continues, meant
 
 # In front of Bedrock's inference profiles (Amazon Bedrock, "Supported Regions and models for inference profiles").
 _REGION: Final = re.compile(r"^(?:us-gov|us|eu|apac|global|au|jp|ca)\.(?=[a-z0-9-]+\.)")
@@ -149,7 +152,7 @@ class Route(msgspec.Struct, frozen=True):
     streams are, if elsewhere. `{model}` in either stands for the model's name, which then does not stand in the body,
     `{base_model}` for it without Amazon's region in front, `{api_version}` for the provider's. `only` are patterns of
     the models that are served so (with `!`: that are not), `adds` are fields that every body has to have, `renames`
-    what fields of its dialect are called here.
+    what fields of its dialect are called here, `continues` whether it goes on from a beginning.
     """
 
     path: str
@@ -158,16 +161,11 @@ class Route(msgspec.Struct, frozen=True):
     only: tuple[str, ...] = ()
     adds: Mapping[str, str] = MappingProxyType({})
     renames: Mapping[str, str] = MappingProxyType({})
+    continues: Continues | None = None
 
     def serves(self, model: str | None) -> bool:
         """Whether this model is served so; a name that is not known yet may be."""
-        if model is None or not self.only:
-            return True
-        barred = [pattern[1:] for pattern in self.only if pattern.startswith("!")]
-        allowed = [pattern for pattern in self.only if not pattern.startswith("!")]
-        if any(fnmatchcase(model, pattern) for pattern in barred):
-            return False
-        return not allowed or any(fnmatchcase(model, pattern) for pattern in allowed)
+        return model is None or meant(self.only, model)
 
     @property
     def model_in_path(self) -> bool:
@@ -210,6 +208,9 @@ class ProviderSpec(msgspec.Struct, frozen=True):
     on_unsupported: str = "drop"  # or "error": what to do with parameters that another dialect cannot say
     unsupported: str | None = None  # why connections to it are refused for now
     from_file: bool = False  # named in redeo.yaml: a person vouches for its address
+    timeouts: Mapping[str, float] = MappingProxyType({})  # clocks of its own, by their names in Timeouts
+    model_timeouts: tuple[tuple[str, Mapping[str, float]], ...] = ()  # the same by pattern of its models' names
+    context_tokens: tuple[tuple[str, int], ...] = ()  # how much its models can read, by pattern of their names
 
     @property
     def needs_key(self) -> bool:
@@ -245,22 +246,60 @@ class Connection(msgspec.Struct, frozen=True):
         """What makes observed facts about this connection stay true: id, address, key."""
         return f"{self.provider}|{self.base_url}|{self.secret.fingerprint if self.secret else '-'}"
 
+    def timeouts(self, model: str | None, base: Timeouts) -> Timeouts:
+        """The clocks for requests of this model: `base`, with those that are set for the provider, then the model."""
+        own, by_model = self.spec.timeouts, self.spec.model_timeouts
+        if not own and not by_model:
+            return base
+        changed = dict(own)
+        for pattern, clocks in by_model:
+            if model is not None and fnmatchcase(model, pattern):
+                changed |= clocks
+        return msgspec.structs.replace(base, **changed)
+
+    def context_tokens(self, model: str | None) -> int:
+        """How many tokens this model is declared to read; 0 where that is not said."""
+        found = [size for pattern, size in self.spec.context_tokens if fnmatchcase(model or "", pattern)]
+        return found[-1] if found else 0
+
     def speaks(self, operation: Operation, model: str | None = None) -> bool:
         """Whether the provider serves `operation`, of this model, in its own dialect."""
         route = self.spec.speaks.get(operation)
         return route is not None and route.serves(model)
 
+    def continues(self, operation: Operation, model: str | None) -> Continues | None:
+        """How this model is asked, by this operation, to go on from a given beginning; None where it cannot be."""
+        route = self.spec.speaks.get(operation)
+        if route is None or route.continues is None or not route.serves(model):
+            return None
+        return route.continues if route.continues.serves(model) else None
+
+    def continuing(self, model: str | None, first: Operation) -> Operation | None:
+        """By which operation this model can be asked to go on from a beginning, by `first` if that is one of them."""
+        return next((way for way in (first, *self.spec.speaks) if self.continues(way, model) is not None), None)
+
     def auth(self, operation: Operation) -> Auth:
         """How requests for `operation` are authorised."""
         return self.spec.speaks[operation].auth or self.spec.auth
 
-    def url(self, operation: Operation, tail: str = "", *, model: str | None = None, stream: bool = False) -> str:
-        """The full URL of `operation`; `tail` follows it, as in `/generations` after images.
+    def url(
+        self,
+        operation: Operation,
+        tail: str = "",
+        *,
+        model: str | None = None,
+        stream: bool = False,
+        continues: bool = False,
+    ) -> str:
+        """The full URL of `operation`; `tail` follows it, as in `/generations` after images. `continues`: it is asked
+        to go on from a beginning.
 
         Raises KeyError where the provider does not serve the operation.
         """
         route = self.spec.speaks[operation]
         path = route.stream if stream and route.stream else route.path
+        if continues and route.continues is not None and route.continues.path:
+            path = route.continues.path
         if "{" in path:
             name = quote(model or "", safe="@")
             name = name if name.strip(".") else name.replace(".", "%2E")
@@ -294,10 +333,15 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 class Routing(msgspec.Struct, frozen=True):
-    """How requests travel through the connections."""
+    """How requests travel through the connections. `hedge_after`: seconds after which a second one is asked as well;
+    `min_chars_per_second`: a stream that comes more slowly is left before anything of it is sent on, 0: never;
+    `rescue`: a text that breaks off is continued by another connection."""
 
     timeouts: Timeouts = msgspec.field(default_factory=Timeouts)
     max_attempts: int = 6
+    hedge_after: float | None = None
+    min_chars_per_second: float = 0.0
+    rescue: bool = False
     ask_usage: bool = True
     answer_model: AnswerModel = AnswerModel.PROVIDER
 

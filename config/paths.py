@@ -94,6 +94,29 @@ def read_secure(path: Path, limit: int = 1 << 20) -> bytes | None:
         os.close(handle)
 
 
+def read_vouched(path: Path, limit: int = 1 << 20) -> bytes:
+    """What a person wrote, opened once and checked as opened: it says where keys go, so nobody else may write it.
+
+    A link is followed, for people keep such files elsewhere, and anybody may read it. Raises OSError, UnsafeState.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if stat.S_ISREG(status.st_mode):
+            _check_writers(path, status)
+        elif not stat.S_ISCHR(status.st_mode):  # /dev/null is a way to say "none"
+            raise UnsafeState("must be a plain file")
+        return file.read(limit)
+
+
+def _check_writers(path: Path, status: os.stat_result) -> None:
+    private_group = status.st_gid == status.st_uid == os.getegid()  # of its owner alone, where each user has one
+    if status.st_mode & (0o002 if private_group else 0o022):
+        raise UnsafeState(
+            f"others can change it (mode {status.st_mode & 0o777:04o}), and so where keys go; run: chmod go-w {path}"
+        )
+
+
 def _check_file(path: Path, status: os.stat_result, limit: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UnsafeState(f"{path}: must be a plain file")

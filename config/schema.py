@@ -17,6 +17,7 @@ import msgspec
 from msgspec.structs import fields
 
 from config import catalogue
+from config.continuing import Way
 from config.document import Node
 from config.errors import ConfigError, FileFault, InvalidField, shown
 from config.model import AnswerModel, Limits, Logging, ModelTarget, ProviderSpec, Routing, Settings, Timeouts
@@ -27,8 +28,9 @@ _TOP: Final = (
 )  # fmt: skip
 _PROVIDER: Final = (
     "label", "base_url", "dialect", "credential", "auth", "default_model", "models", "supports_endpoint", "headers",
-    "stream_usage", "unsupported", "api_version",
+    "stream_usage", "unsupported", "api_version", "timeouts", "model_timeouts", "context_tokens", "continues",
 )  # fmt: skip
+_OWN_CLOCKS: Final = ("connect", "first_byte", "idle", "total")  # what one connection may have of its own
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _AUTH: Final = re.compile(r"bearer|none|aws|(header|query):[A-Za-z0-9_-]{1,64}")
@@ -201,18 +203,34 @@ def _routing(walk: _Walk, node: Node | None) -> Routing:
     plain = Routing()
     if node is None:
         return plain
-    entries = walk.mapping(node, "`routing`", ("timeouts", "max_attempts", "ask_usage", "answer_model"))
-    times = walk.mapping(entries["timeouts"], "`routing.timeouts`", _names(Timeouts)) if "timeouts" in entries else {}
-    taken = {
-        key: _seconds(walk, value, f"routing.timeouts.{key}", getattr(plain.timeouts, key))
-        for key, value in times.items()
-    }
+    entries = walk.mapping(node, "`routing`", _names(Routing))
+    clocks = _clocks(walk, entries["timeouts"], "routing.timeouts", _names(Timeouts)) if "timeouts" in entries else {}
+    hedge = entries.get("hedge_after")
     return Routing(
-        timeouts=Timeouts(**taken),
+        timeouts=Timeouts(**clocks),
+        hedge_after=_seconds(walk, hedge, "routing.hedge_after", 1.0) if hedge and hedge.value is not None else None,
+        min_chars_per_second=_pace(walk, entries.get("min_chars_per_second")),
+        rescue=_flag(walk, entries.get("rescue"), "routing.rescue", plain.rescue),
         max_attempts=_whole(walk, entries.get("max_attempts"), "routing.max_attempts", 1, 100, plain.max_attempts),
         ask_usage=_flag(walk, entries.get("ask_usage"), "routing.ask_usage", plain.ask_usage),
         answer_model=_answer_model(walk, entries.get("answer_model"), plain.answer_model),
     )
+
+
+def _clocks(walk: _Walk, node: Node, where: str, known: Iterable[str]) -> dict[str, float]:
+    """Seconds by the name of their clock."""
+    times = walk.mapping(node, f"`{where}`", known)
+    return {key: _seconds(walk, value, f"{where}.{key}", getattr(Timeouts(), key)) for key, value in times.items()}
+
+
+def _pace(walk: _Walk, node: Node | None) -> float:
+    if node is None:
+        return 0.0
+
+    def good(value: object) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 10_000
+
+    return float(walk.take(node, "routing.min_chars_per_second", good, "a number from 0 (off) to 10000", 0.0))
 
 
 def _answer_model(walk: _Walk, node: Node | None, default: AnswerModel) -> AnswerModel:
@@ -284,8 +302,8 @@ def _override(walk: _Walk, ident: str, node: Node) -> dict[str, object]:
         where = f"providers.{ident}.{key}"
         if key == "models":
             taken[key] = walk.texts(value, where)
-        elif key == "headers":
-            taken[key] = _headers(walk, value, where)
+        elif key in _READERS:
+            taken[key] = _READERS[key](walk, value, where)
         else:
             test, allowed = _TESTS[key]
             good = walk.take(value, where, test, allowed, None)
@@ -305,6 +323,31 @@ def _headers(walk: _Walk, node: Node, where: str) -> dict[str, str]:
         else:
             found[name] = text
     return found
+
+
+def _own_clocks(walk: _Walk, node: Node, where: str) -> dict[str, float]:
+    return _clocks(walk, node, where, _OWN_CLOCKS)
+
+
+def _model_clocks(walk: _Walk, node: Node, where: str) -> tuple[tuple[str, dict[str, float]], ...]:
+    found = walk.mapping(node, f"`{where}`").items()
+    return tuple((pattern, _own_clocks(walk, value, f"{where}.{shown(pattern)}")) for pattern, value in found)
+
+
+def _contexts(walk: _Walk, node: Node, where: str) -> tuple[tuple[str, int], ...]:
+    """One number for all models, or one for each pattern."""
+    if not isinstance(node.value, dict):
+        return (("*", _whole(walk, node, where, 1, 1 << 30, 1)),)
+    found = walk.mapping(node, f"`{where}`").items()
+    return tuple((pattern, _whole(walk, size, f"{where}.{shown(pattern)}", 1, 1 << 30, 1)) for pattern, size in found)
+
+
+_READERS: Final[dict[str, Callable[[_Walk, Node, str], object]]] = {
+    "headers": _headers,
+    "timeouts": _own_clocks,
+    "model_timeouts": _model_clocks,
+    "context_tokens": _contexts,
+}
 
 
 def _is_url(value: object) -> bool:
@@ -332,5 +375,6 @@ _TESTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "supports_endpoint": (lambda v: isinstance(v, bool), "true or false"),
     "stream_usage": _one_of("asked", "always", "never"),
     "unsupported": _one_of("drop", "error"),
+    "continues": _one_of("no", *Way),
     "api_version": (lambda v: isinstance(v, str) and bool(re.fullmatch(r"[\w.-]{1,40}", v)), "a version in quotes"),
 }

@@ -37,7 +37,7 @@ from config.errors import (
 )
 from config.generation import Generation
 from config.model import Connection, Credential, ProviderSpec, Settings, Snapshot
-from config.paths import Paths, read_secure, secure_folder
+from config.paths import Paths, read_secure, read_vouched, secure_folder
 from config.sealing import Keyring, binding, load_keyring
 
 _log = logging.getLogger("redeo.config")
@@ -182,6 +182,7 @@ class ConfigStore:
         if replace(new, generation=old.generation) == old:
             return
         self._snapshot = new
+        _tell_moved(old.connections, new.connections)
         for fn in self._subscribers:
             fn(new)
 
@@ -369,10 +370,11 @@ def _load_once(paths: Paths, env: Mapping[str, str]) -> _Loaded:
 
 def _read_config(paths: Paths) -> bytes:
     try:
-        with paths.config_file.open("rb") as handle:
-            return handle.read(1 << 20)
+        return read_vouched(paths.config_file)
     except (FileNotFoundError, NotADirectoryError):
         return b""
+    except UnsafeState as exc:
+        raise ConfigError([FileFault(str(paths.config_file), 1, str(exc))]) from None
     except OSError as exc:
         raise ConfigError([FileFault(str(paths.config_file), 1, f"cannot be read: {exc.strerror}")]) from None
 
@@ -414,6 +416,15 @@ def _put_down(paths: Paths, text: bytes, was: bytes) -> None:
 
 def _snapshot(loaded: _Loaded, generation: int) -> Snapshot:
     return Snapshot(generation, loaded.settings, loaded.providers, loaded.connections, _digest(loaded.connections))
+
+
+def _tell_moved(old: tuple[Connection, ...], new: tuple[Connection, ...]) -> None:
+    """A key follows what redeo.yaml says of its provider's address, but never in silence (docs/decisions/0001)."""
+    before = {c.provider: c for c in old if c.secret is not None}
+    for connection in new:
+        was = before.get(connection.provider)
+        if was is not None and was.secret == connection.secret and was.origin != connection.origin:
+            _log.warning("%s: its key now goes to %s, not %s", connection.provider, connection.origin, was.origin)
 
 
 def _digest(connections: tuple[Connection, ...]) -> str:

@@ -37,6 +37,7 @@ from proxy import systemd
 from proxy.engine import Attempter, Engine, Interrupt, probe
 from proxy.front import FRONT, Front, Runner, Site, ops, quiet_loop, routes
 from proxy.front import guard as front_guard
+from proxy.front.live import Live
 from proxy.harden import harden, take_environment, widen
 from proxy.listen import ListenError, address_of, bind, hosts_of, refuse_remote
 from proxy.observe.late import LateMetrics
@@ -208,8 +209,9 @@ def build(store: ConfigStore, api_key: str, sockets: list[socket.socket]) -> Dae
         return render
 
     routes.add(app, ops.metrics(scrape), admin_api.openapi_document())
+    tester = _Tester(client, tokens, lists, loop.time)
     for prefix in ("/v1/providers", "/providers"):
-        app.add_subapp(prefix, admin_api.build(store, _Tester(client, tokens, lists, loop.time)))
+        app.add_subapp(prefix, admin_api.build(store, tester, Live(health)))
     store.on_reload(lambda status: metrics.tell(lambda m: m.reloaded(status.ok)))
     return Daemon(store, api_key, sockets, app, front, client, lists, metrics)
 

@@ -7,7 +7,7 @@ The classes and what follows from each are the table of docs/what-fails-over.md.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -33,6 +33,8 @@ class FaultKind(StrEnum):
     BAD_UPSTREAM = "bad_upstream"  # an answer that is none
     TOO_LARGE = "too_large"  # an event or body beyond the caps
     REDIRECT = "redirect"
+    SLOW = "slow"  # its text drips more slowly than the configuration allows
+    HEDGED = "hedged"  # left, for another connection was asked as well and was faster
     CLIENT_GONE = "client_gone"
     GATEWAY = "gateway"  # our own: no usable connection, overload, shutting down
 
@@ -72,18 +74,22 @@ class Fault(msgspec.Struct, frozen=True):
     retry_after: float | None = None
     code: str | None = None
     detail: str = ""
+    of_model: bool = False  # a quota that the provider counts for each model
 
     @property
     def blame(self) -> Blame:
         """Whose fault it was."""
         if self.kind in CLIENT_KINDS:
             return Blame.CLIENT
-        return Blame.GATEWAY if self.kind is FaultKind.GATEWAY else Blame.PROVIDER
+        return Blame.GATEWAY if self.kind in (FaultKind.GATEWAY, FaultKind.HEDGED) else Blame.PROVIDER
 
     @property
     def falls_back(self) -> bool:
         """Whether another connection may be tried (before the commit point)."""
         return self.blame is Blame.PROVIDER
+
+
+SHUTTING_DOWN: Final = Fault(FaultKind.GATEWAY, "the daemon is shutting down", code="gateway_shutting_down")
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -98,8 +104,17 @@ class Usage(msgspec.Struct, frozen=True):
     input_includes_cache: bool = True
 
 
+class Start(StrEnum):
+    """Why an attempt was begun."""
+
+    PLAIN = "plain"  # it is the first, or the one before has failed
+    HEDGE = "hedge"  # the one before is silent
+    RESCUE = "rescue"  # the stream of the one before has broken off
+
+
 class Attempt(msgspec.Struct):
-    """One request to one connection. Times are seconds of the injected monotonic clock."""
+    """One request to one connection. Times are seconds of the injected monotonic clock. `usage` is what its provider
+    counted, as far as it said; `part`: what the client read is its answer, or a part of that."""
 
     connection: str
     model: str
@@ -107,6 +122,9 @@ class Attempt(msgspec.Struct):
     ended: float | None = None
     status: int | None = None
     fault: Fault | None = None
+    usage: Usage | None = None
+    start: Start = Start.PLAIN
+    part: bool = False
 
     @property
     def label(self) -> str:
@@ -132,6 +150,7 @@ class Exchange(msgspec.Struct):
     ended: float | None = None
     upstream_seconds: float = 0.0  # waited for providers: the rest of the duration is the daemon's own
     usage: Usage | None = None
+    usage_estimated: bool = False  # a part of it is no provider's count
     fault: Fault | None = None
     generation: int = 0
 

@@ -55,14 +55,34 @@ class _Sink(logging.Handler):
             self._canaries.add(f"log {record.name}", self.format(record))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the long variants too, as before a release")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[CANARIES] = Canaries()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `long` are left out, not skipped: nothing of the ordinary run depends on them."""
+    if config.getoption("--long"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("long") is not None]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item.get_closest_marker("long") is None]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What is there by now stays: the collections after each test need not look through it."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def long(pytestconfig: pytest.Config) -> bool:
+    """Whether tests that take a number of rounds shall take the large one (`--long`)."""
+    return bool(pytestconfig.getoption("--long"))
 
 
 @pytest.fixture(scope="module")

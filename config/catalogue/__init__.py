@@ -16,8 +16,18 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
+from config.continuing import Continues, Way
 from config.errors import InvalidField
-from config.model import Auth, AuthScheme, Credential, Operation, ProviderSpec, Quirks, Route, StreamUsage
+from config.model import (
+    Auth,
+    AuthScheme,
+    Credential,
+    Operation,
+    ProviderSpec,
+    Quirks,
+    Route,
+    StreamUsage,
+)
 
 _BEARER: Final = Auth(AuthScheme.BEARER)
 # What a provider of the user's own serves: the paths of the dialect's inventor.
@@ -131,8 +141,17 @@ def _speaks(entries: Mapping[Any, Any]) -> Mapping[Operation, Route]:
             adds = MappingProxyType(dict(value.get("adds") or {}))
             renames = MappingProxyType(dict(value.get("renames") or {}))
             only = tuple(value.get("only") or ())
-            found[Operation(name)] = Route(value["path"], auth, value.get("stream", ""), only, adds, renames)
+            path, stream, further = value["path"], value.get("stream", ""), _continues(value.get("continues"))
+            found[Operation(name)] = Route(path, auth, stream, only, adds, renames, further)
     return MappingProxyType(found)
+
+
+def _continues(entry: Mapping[str, Any] | str | None) -> Continues | None:
+    if entry is None or isinstance(entry, str):
+        return None if entry is None else Continues(Way(entry))
+    return Continues(
+        Way(entry["as"]), tuple(entry.get("only") or ()), entry.get("path", ""), entry.get("echoes", False)
+    )
 
 
 def _quirks(entries: Mapping[str, Any]) -> Quirks:
@@ -183,7 +202,11 @@ def _blank(ident: str, entry: Mapping[str, object]) -> ProviderSpec:
     )
 
 
-_SAME: Final = {name: name for name in ("label", "default_model", "supports_endpoint", "api_version")} | {
+_CONVERSATIONS: Final = (
+    Operation.CHAT, Operation.MESSAGES, Operation.GEMINI, Operation.CONVERSE, Operation.OLLAMA_CHAT
+)  # fmt: skip
+_PLAIN: Final = ("label", "default_model", "supports_endpoint", "api_version", "model_timeouts", "context_tokens")
+_SAME: Final = {name: name for name in _PLAIN} | {
     "unsupported": "on_unsupported"  # what to do, where a row of the catalogue says why it is refused
 }
 
@@ -201,15 +224,27 @@ def _changed(spec: ProviderSpec, entry: Mapping[str, Any]) -> ProviderSpec:
         new["credential"] = Credential(entry["credential"])
     if "models" in entry:
         new |= _models(spec, entry)
+    if "timeouts" in entry:
+        new["timeouts"] = MappingProxyType(entry["timeouts"])
     if "headers" in entry:
         new["headers"] = MappingProxyType({**spec.headers, **entry["headers"]})
     if "stream_usage" in entry:
         new["quirks"] = replace(spec.quirks, stream_usage=StreamUsage(entry["stream_usage"]))
+    if "continues" in entry:
+        spec = _going_on(spec, entry["continues"])
     if "auth" in entry:
         # It holds for every operation: what stands in front of a provider asks for one thing.
         routes = {operation: replace(route, auth=None) for operation, route in spec.speaks.items()}
         new |= {"auth": _auth(entry["auth"]), "speaks": MappingProxyType(routes)}
     return replace(spec, **new)
+
+
+def _going_on(spec: ProviderSpec, word: str) -> ProviderSpec:
+    """The provider where every model goes on from a beginning in this way, in the dialects that have a word for it."""
+    able = _CONVERSATIONS if word == Way.PREFILL else (Operation.CHAT,)
+    further = None if word == "no" else Continues(Way(word))
+    routes = {o: replace(r, continues=further if o in able else None) for o, r in spec.speaks.items()}
+    return replace(spec, speaks=MappingProxyType(routes))
 
 
 def _models(spec: ProviderSpec, entry: Mapping[str, Any]) -> dict[str, Any]:

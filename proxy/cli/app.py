@@ -25,6 +25,7 @@ _MODULES: Final = {  # in the order of the help
     "env": "env",
     "run": "run",
     "providers": "providers",
+    "explain": "explain",
     "doctor": "doctor",
     "demo": "demo",
     "rotate-master-key": "rotate",

@@ -18,6 +18,7 @@ from .output import CommandError
 TIMEOUT: Final = 10.0  # seconds; `providers test` waits for a provider and says so itself
 ROOT: Final = "/v1/providers"
 CATALOG: Final = f"{ROOT}/catalog"
+EXPLAIN: Final = "/v1/routing/explain"
 Json = dict[str, object]
 
 
@@ -114,7 +115,12 @@ def _object(text: bytes) -> Json:
 
 def entries(body: Json) -> list[Json]:
     """The rows of an answer that is a list. NotRedeo: it is none."""
-    data = body.get("data")
-    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
+    return objects(body, "data")
+
+
+def objects(body: Json, name: str) -> list[Json]:
+    """The objects that stand under `name`. NotRedeo: there are none."""
+    found = body.get(name)
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise NotRedeo("what answers there is no redeo, or one of another version than this command")
-    return cast("list[Json]", data)
+    return cast("list[Json]", found)

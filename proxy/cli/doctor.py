@@ -36,8 +36,8 @@ def register(commands: Commands) -> None:
     parser = commands.add_parser(
         "doctor",
         help="look at what commonly stands in the way, and say what to do",
-        description="Looks at installation, configuration, files, port, key, connections, clock, TLS roots, proxy "
-        "variables and client settings. Exit code 1 if something does not work.",
+        description="Looks at installation, configuration, files, port, key, routing, connections, clock, TLS roots, "
+        "proxy variables and client settings. Exit code 1 if something does not work.",
     )
     add_places(parser)
     add_json(parser)
@@ -79,8 +79,9 @@ def examine(options: ServeOptions, environ: Mapping[str, str], *, offline: bool)
     daemon = Daemon(address, key)
     port, runs = doctor_daemon.port(daemon)
     findings += [*port, *(doctor_daemon.key(daemon) if runs and key else found)]
-    if runs and key and findings[-1].status is Status.OK and not offline:
-        findings += doctor_daemon.connections(daemon)
+    if runs and key and findings[-1].status is Status.OK:
+        findings += doctor_daemon.routing(daemon)
+        findings += [] if offline else doctor_daemon.connections(daemon)
     return [
         *findings,
         *doctor_machine.clock(time.time(), _stamps(paths)),

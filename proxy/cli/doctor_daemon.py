@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from .client import CATALOG, ROOT, Daemon, Json, NotRedeo, NotRunning, entries
+from .client import CATALOG, ROOT, Daemon, Json, NotRedeo, NotRunning, entries, objects
+from .explain import explained, is_well, state_text
 from .findings import Finding, fail, ok, warn
 from .output import CommandError
 from .port_holder import holder
@@ -71,6 +72,26 @@ def key(daemon: Daemon) -> list[Finding]:
     except CommandError as error:
         return [fail("key", str(error), "compare with `redeo key`, run as the daemon's user")]
     return [ok("key", "the daemon accepts it")]
+
+
+def routing(daemon: Daemon) -> list[Finding]:
+    """Which connections the daemon leaves out just now, whatever a test call of them says. None of what is unusable
+    by its configuration: its test says that."""
+    try:
+        breakers = objects(explained(daemon), "breakers")
+    except CommandError as error:
+        return [warn("routing", str(error), "restart the daemon, so that it is of this command's version")]
+    sick = [_left_out(b) for b in breakers if not is_well(b) and not b.get("fault")]
+    return sick if sick or not breakers else [ok("routing", "no connection is left out just now")]
+
+
+def _left_out(breaker: Json) -> Finding:
+    name = str(breaker.get("provider"))
+    last = f" (last failure: {breaker.get('last_error')})" if breaker.get("last_error") else ""
+    advice = "it is tried again by itself; `redeo explain` says more"
+    if breaker.get("state") == "disabled":
+        advice = f"`redeo providers set {name} --api-key-stdin` with a new key; if this one is good, restart the daemon"
+    return warn("routing", f"{name}: {state_text(breaker)}{last}", advice)
 
 
 def connections(daemon: Daemon) -> list[Finding]:

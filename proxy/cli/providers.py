@@ -7,13 +7,17 @@ could read it. What values are allowed is judged by the daemon.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import getpass
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import quote
 
 from . import import_env
-from .client import CATALOG, ROOT, Daemon, Json, entries
+from .client import CATALOG, ROOT, Daemon, Json, entries, objects
+from .explain import explained, is_well, state_text
 from .options import ServeOptions, add_json, add_places
 from .output import DONE, FAULT, USAGE, CommandError, note, say, say_json, say_table
 from .places import daemon_address, daemon_for
@@ -78,14 +82,26 @@ def _catalog(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    body = daemon_for(ServeOptions.of(arguments)).call("GET", ROOT)
+    daemon = daemon_for(ServeOptions.of(arguments))
+    body = daemon.call("GET", ROOT)
     if arguments.json:
         say_json(body)
     elif not entries(body):
         note("no connections yet: `redeo providers import-env` or `redeo providers add PROVIDER`")
     else:
-        _say_connections(entries(body))
+        _say_connections(entries(body), _states(daemon))
     return DONE
+
+
+def _states(daemon: Daemon) -> dict[str, str]:
+    """What each connection's breaker is in, where it lets not everything through; nothing from an older daemon."""
+    with contextlib.suppress(CommandError):
+        return {
+            str(breaker.get("provider")): state_text(breaker)
+            for breaker in objects(explained(daemon), "breakers")
+            if not is_well(breaker) and not breaker.get("fault")
+        }
+    return {}
 
 
 def _add(arguments: argparse.Namespace) -> int:
@@ -183,20 +199,19 @@ def _say_changed(connection: Json, *, as_json: bool) -> int:
     return DONE
 
 
-def _say_connections(connections: list[Json]) -> None:
-    """The table; a last column says why a connection cannot be used, where one cannot."""
-    faults = any(c.get("fault") for c in connections)
-    header = ("PROVIDER", "LABEL", "PRIORITY", "KEY", "UPDATED", *(("FAULT",) if faults else ()))
-    rows = [
-        [
-            *(str(c.get(name, "")) for name in ("provider", "label", "priority")),
-            f"{c['key_prefix']}…" if c.get("key_prefix") else "",
-            str(c.get("updated_at", "")),
-            *((str(c.get("fault") or ""),) if faults else ()),
-        ]
-        for c in connections
-    ]
-    say_table(header, rows)
+def _say_connections(connections: list[Json], states: Mapping[str, str] = MappingProxyType({})) -> None:
+    """The table; further columns say what is not well, and why a connection cannot be used, where that is so."""
+    columns = {
+        "PROVIDER": [str(c.get("provider", "")) for c in connections],
+        "LABEL": [str(c.get("label", "")) for c in connections],
+        "PRIORITY": [str(c.get("priority", "")) for c in connections],
+        "KEY": [f"{c['key_prefix']}…" if c.get("key_prefix") else "" for c in connections],
+        "UPDATED": [str(c.get("updated_at", "")) for c in connections],
+        "STATE": [states.get(str(c.get("provider")), "") for c in connections],
+        "FAULT": [str(c.get("fault") or "") for c in connections],
+    }
+    shown = {name: cells for name, cells in columns.items() if any(cells) or name not in ("STATE", "FAULT")}
+    say_table(tuple(shown), list(zip(*shown.values(), strict=True)))
 
 
 def _path(provider: str) -> str:

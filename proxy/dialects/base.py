@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
+from config.continuing import Way
 from proxy.dialects.aspects import Untold
 from proxy.dialects.events import Answer, Event
 from proxy.dialects.request import Loss, Request
@@ -40,6 +41,7 @@ class Target(msgspec.Struct, frozen=True):
     reasoning_field: str | None = None  # under which a provider of Chat wants its reasoning back; `thinking`: as parts
     rejects: tuple[str, ...] = ()  # what a provider of Chat refuses of its parameters; `name`: of a message
     cache_marks: bool = False  # a provider of Chat takes Anthropic's marks for the prompt cache
+    continues: Way | None = None  # it goes on from the last message, an assistant's, and is asked to in this way
     call_id_length: int = 0  # how long ids of calls have to be, in letters and digits; 0: any
 
 

@@ -21,7 +21,8 @@ from proxy.fault import Usage
 class Progress(Enum):
     """What one event means for the stream it stands in."""
 
-    LIFECYCLE = "lifecycle"  # harmless: a comment, a ping, a role, an announcement
+    PING = "ping"  # a sign of life and nothing else: a comment, a ping
+    LIFECYCLE = "lifecycle"  # harmless: a role, an announcement
     CONTENT = "content"
     TERMINAL = "terminal"
     ERROR = "error"
@@ -60,7 +61,7 @@ class _Base:
         data = event_data(event)
         if not data:
             if says_nothing(event):
-                return Progress.LIFECYCLE
+                return Progress.PING
             raise MalformedEvent("an event without data")
         if data == b"[DONE]":
             if not self._done_ends:
@@ -204,7 +205,7 @@ class MessagesScanner(_Base):
             self.error = error if isinstance(error, dict) else value
             return Progress.ERROR
         if kind == "ping":
-            return Progress.LIFECYCLE
+            return Progress.PING
         if kind == "message_start":
             message = value.get("message")
             self.complete = False  # some streams hold several messages (recorded so: tool search)
@@ -352,6 +353,7 @@ _MUST_HAVE: Final[Mapping[Operation, tuple[str, ...]]] = {
     Operation.CHAT: ("choices",),
     Operation.COMPLETIONS: ("choices",),
     Operation.MESSAGES: ("content",),
+    Operation.RESPONSES: ("object", "output", "id"),  # lists, deletions and compactions too
     Operation.GEMINI: ("candidates", "promptFeedback"),
     Operation.GEMINI_EMBED: ("embeddings",),
     Operation.GEMINI_EMBED_ONE: ("embedding",),
@@ -373,7 +375,7 @@ def judge_whole(operation: Operation, value: object) -> tuple[Usage | None, Mapp
     failed = operation is Operation.RESPONSES and value.get("status") == "failed"
     if error and (failed or not whole):
         return None, error if isinstance(error, dict) else {"message": str(error)[:300]}, None
-    if not whole and not (operation is Operation.RESPONSES and value):
+    if not whole:
         return None, None, f"the answer has no `{needed[0]}`" if needed else "the answer is empty"
     if operation is Operation.GEMINI:
         return google_usage(value.get("usageMetadata")), None, None

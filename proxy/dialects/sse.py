@@ -1,7 +1,8 @@
-"""Server-sent events on raw bytes: where one ends, and what its `data` says. Nothing is altered.
+"""Server-sent events on raw bytes: where one ends, and what its `data` says. Nothing is altered but for a BOM.
 
 An event ends at the first empty line (WHATWG HTML, "Server-sent events", read 2026-11): two line ends in a
-row, each CR, LF or CRLF. What an event means is for `proxy.dialects.scan`.
+row, each CR, LF or CRLF. A stream may begin with a BOM, which the official SDKs do not know: they lose the first event
+over it. What an event means is for `proxy.dialects.scan`.
 """
 
 from __future__ import annotations
@@ -21,17 +22,21 @@ class EventTooLarge(Exception):
 
 
 class EventSplitter:
-    """Cuts a byte stream into whole events, each with its end; joined again they are the very same bytes."""
+    """Cuts a byte stream into whole events, each with its end; joined again they are the very same bytes, without the
+    BOM that may stand before them."""
 
-    __slots__ = ("_buffer", "_limit", "_searched")
+    __slots__ = ("_begun", "_buffer", "_limit", "_searched")
 
     def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
         self._buffer = bytearray()
+        self._begun = False
         self._searched = 0
         self._limit = limit
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that `chunk` completes. Raises EventTooLarge."""
+        if not self._begun:
+            chunk = self._begin(chunk)
         if not self._buffer and b"\r" not in chunk and chunk.find(b"\n\n") == len(chunk) - 2 >= 0:
             self._check(len(chunk))  # the usual case: one chunk, one event
             return [chunk]
@@ -49,6 +54,16 @@ class EventSplitter:
         self._searched = len(buffer)
         return events
 
+    def _begin(self, chunk: bytes) -> bytes:
+        """The first bytes without a BOM; held back as long as they may be the beginning of one."""
+        chunk = bytes(self._buffer) + chunk
+        self._buffer.clear()
+        if len(chunk) < len(_BOM) and _BOM.startswith(chunk):
+            self._buffer += chunk
+            return b""
+        self._begun = True
+        return chunk.removeprefix(_BOM)
+
     def _check(self, size: int) -> None:
         if size > self._limit:
             raise EventTooLarge(f"an event of more than {self._limit} bytes")
@@ -65,7 +80,7 @@ def event_data(event: bytes) -> bytes:
         start = event.find(b"\n") + 1 if event.startswith(b"event:") else 0
         if event.startswith(b"data: ", start) and event.find(b"\n", start) == len(event) - 2:
             return event[start + 6 : -2]
-    lines = [line for line in _LINE.split(event.removeprefix(_BOM)) if line.startswith(b"data:")]
+    lines = [line for line in _LINE.split(event) if line.startswith(b"data:")]
     return b"\n".join(line[6:] if line[5:6] == b" " else line[5:] for line in lines)
 
 
@@ -80,7 +95,7 @@ def ended(rest: bytes) -> bytes | None:
 
 def says_nothing(event: bytes) -> bool:
     """Whether nothing but comments and the fields beside `data` stand in the event."""
-    return all(not line or _BESIDE.match(line) for line in _LINE.split(event.removeprefix(_BOM)))
+    return all(not line or _BESIDE.match(line) for line in _LINE.split(event))
 
 
 def frame(data: bytes, name: str | None = None) -> bytes:

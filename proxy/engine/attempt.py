@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from config.model import Connection, Operation, Routing, StreamUsage
+from config.model import Connection, Operation, Routing, StreamUsage, Timeouts
 from proxy.dialects import headers as passing
 from proxy.dialects import multipart, scan, splice
 from proxy.dialects.json import decode_object, encode
@@ -17,7 +17,9 @@ from proxy.engine import told
 from proxy.engine.call import Call, Reply
 from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
 from proxy.engine.heard import Translated
-from proxy.engine.relay import MAX_ERROR_BYTES, Incoming, Outcome, Refusal, Relay, read_body
+from proxy.engine.outcome import MAX_ERROR_BYTES, Follower, Incoming, Outcome, Refusal, read_body
+from proxy.engine.pace import Pace
+from proxy.engine.relay import Relay
 from proxy.engine.renamed import under_asked_name
 from proxy.engine.repeat import is_stateless
 from proxy.engine.translate import Written, origin_of, to_client, to_upstream
@@ -62,17 +64,22 @@ class Attempter(msgspec.Struct, frozen=True):
         candidate: Candidate,
         written: Written | None,
         routing: Routing,
+        timeouts: Timeouts,
         seconds: float,
         reply: Reply,
         hearer: Hearer,
+        *,
+        patient: bool = True,
+        follower: Follower | None = None,
     ) -> Outcome:
-        """One attempt within `seconds` until its first content."""
+        """One attempt within `seconds` until its first content. `patient`: however slowly its text comes; `follower`:
+        where another may go on with what breaks off."""
         started = self.now()
         connection = candidate.connection
         try:
             with Watchdog() as dog:
                 dog.arm(FaultKind.TIMEOUT, seconds)
-                response, hide = await self._sent(call, candidate, written, routing)
+                response, hide = await self._sent(call, candidate, written, routing, timeouts.connect)
         except MissingCredential:
             return Outcome(Fault(FaultKind.AUTH, f"{connection.provider} has no API key", Phase.NOT_SENT))
         except (UpstreamError, ClockExpired) as exc:
@@ -89,9 +96,8 @@ class Attempter(msgspec.Struct, frozen=True):
                 call=call,
                 reply=reply,
                 response=answer,
-                headers=hearer.head(response.status, headers),
-                late=late,
-                timeouts=routing.timeouts,
+                head=lambda: [*hearer.head(response.status, headers), *late()],
+                timeouts=timeouts,
                 first_byte=left,
                 who=connection.provider,
                 classify=translated.judge if translated is not None else classify,
@@ -100,6 +106,8 @@ class Attempter(msgspec.Struct, frozen=True):
                 begun=hearer.begun,
                 scrub=_scrubber(connection),
                 verbatim=translated is None,
+                pace=None if patient else Pace(routing.min_chars_per_second, timeouts.first_byte),
+                follower=follower,
             )
             outcome = await self._relay(relay, response, hide, left)
             return outcome if translated is None else _told(call, translated, outcome)
@@ -107,20 +115,27 @@ class Attempter(msgspec.Struct, frozen=True):
             response.close()
 
     async def _sent(
-        self, call: Call, candidate: Candidate, written: Written | None, routing: Routing, *, again: bool = True
+        self,
+        call: Call,
+        candidate: Candidate,
+        written: Written | None,
+        routing: Routing,
+        connect: float,
+        *,
+        again: bool = True,
     ) -> tuple[UpstreamResponse, bool]:
         """The head of the answer, and what `_request` says. `again`: an access token that is refused though it should
         still hold is replaced by a fresh one, once: nothing was done for it."""
         connection = candidate.connection
         operation = written.via if written is not None and written.translated else call.operation
         token = await self.tokens.token(connection) if needs_token(connection, operation) else None
-        request, hide = self._request(call, candidate, written, routing, token)
+        request, hide = self._request(call, candidate, written, routing, connect, token)
         response = await self.client.send(connection, request, again=is_stateless(call))
         stale = response.status == 401 and token is not None and self.tokens.forget(connection, token)
         if not (stale and again):
             return response, hide
         response.close()
-        return await self._sent(call, candidate, written, routing, again=False)
+        return await self._sent(call, candidate, written, routing, connect, again=False)
 
     def _incoming(
         self, call: Call, candidate: Candidate, response: UpstreamResponse, written: Written | None, routing: Routing
@@ -139,19 +154,32 @@ class Attempter(msgspec.Struct, frozen=True):
         )
 
     def _request(
-        self, call: Call, candidate: Candidate, written: Written | None, routing: Routing, token: str | None
+        self,
+        call: Call,
+        candidate: Candidate,
+        written: Written | None,
+        routing: Routing,
+        connect: float,
+        token: str | None,
     ) -> tuple[UpstreamRequest, bool]:
         """The request as it goes upstream, and whether the usage chunk was asked for by us alone."""
         connection = candidate.connection
         operation, passed = call.operation, list(call.headers)
         if written is not None and written.translated:
-            operation, passed = written.via, to_upstream(call.headers)
+            passed = passed if written.via is operation else to_upstream(call.headers)
+            operation = written.via
             body: bytes | None = written.body
             hide = call.stream and call.operation is Operation.CHAT and call.include_usage is not True
             url = connection.url(operation, model=candidate.model or call.model, stream=call.stream)
         else:
             body, hide = _body(call, candidate, routing) if written is None else (written.body, False)
-            url = connection.url(operation, call.tail, model=candidate.model or call.model, stream=call.stream)
+            url = connection.url(
+                operation,
+                call.tail,
+                model=candidate.model or call.model,
+                stream=call.stream,
+                continues=written is not None and written.more is not None,
+            )
             url += ("&" if "?" in url else "?") + call.query if call.query else ""
         given = {name for name, _ in passed}
         fixed = [(name, value) for name, value in connection.spec.headers.items() if name.lower() not in given]
@@ -159,7 +187,7 @@ class Attempter(msgspec.Struct, frozen=True):
             fixed.append(("user-agent", USER_AGENT))
         headers = [*passed, *fixed, ("accept-encoding", "identity")]
         url, credential = sign(connection, operation, url, method=call.method, headers=headers, body=body, token=token)
-        return UpstreamRequest(call.method, url, [*headers, *credential], body, routing.timeouts.connect), hide
+        return UpstreamRequest(call.method, url, [*headers, *credential], body, connect), hide
 
     async def _refused(
         self,
@@ -195,7 +223,10 @@ class Attempter(msgspec.Struct, frozen=True):
         if kind == "text/event-stream" and not asked:
             return _no_answer(relay, "answered with a stream that was not asked for")
         if kind == "text/event-stream" or (call.stream and kind in _VAGUE):
-            return await relay.stream(scan.scanner(call.operation, hide_usage=hide, choices=_choices(call, relay)))
+            scanner = scan.scanner(call.operation, hide_usage=hide, choices=_choices(call, relay))
+            if isinstance(relay.response, Translated) and relay.response.begun is not None:
+                scanner.begun, scanner.sequence = relay.response.begun
+            return await relay.stream(scanner)
         if kind in _JSON and call.stream and call.operation in _DIALECTS:
             return await self._whole_for_stream(relay, response, seconds)
         if call.operation in _OPAQUE and kind not in (*_JSON, "text/html"):

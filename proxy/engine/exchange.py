@@ -1,41 +1,35 @@
-"""Runs one request: plan, attempts one after the other, outcome. The only place that loops over connections."""
+"""Runs one request: plan, attempts one after the other, outcome. The only place that loops over connections.
+
+What two attempts at once are about: `proxy.engine.race`. The last word when nobody answered: `proxy.engine.closing`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable
+from enum import Enum
 from typing import Final, Protocol
 
-import msgspec
-
 from config.model import Connection, Operation, Snapshot
-from proxy.dialects.counting import COUNTS
 from proxy.dialects.request import BadRequest
 from proxy.engine import told
-from proxy.engine.attempt import Attempter, Hearer
+from proxy.engine.attempt import Attempter
+from proxy.engine.budget import Budget, Place
 from proxy.engine.call import Call, ClientGone, Reply
+from proxy.engine.closing import Closing
+from proxy.engine.job import Job
 from proxy.engine.makers import Makers, is_refused
-from proxy.engine.pinned import KEEPING, Owners, is_absent, searching, translatable, unknown_response
-from proxy.engine.relay import Outcome, Refusal
-from proxy.engine.repeat import may_repeat
-from proxy.engine.translate import Translation, Unsaid, Written, counted, origin_of
-from proxy.fault import Attempt, Exchange, Fault, FaultKind, Observer, Phase
-from proxy.routing import (
-    Candidate,
-    GatewayAnswer,
-    Health,
-    ModelLists,
-    NoPlan,
-    Plan,
-    Skipped,
-    Target,
-    Ticket,
-    exhausted,
-    needs_lists,
-    plan,
-    resolve,
-)
+from proxy.engine.outcome import Outcome
+from proxy.engine.pinned import KEEPING, Owners, is_absent, searching, translatable
+from proxy.engine.race import Race
+from proxy.engine.repeat import is_stateless, may_repeat
+from proxy.engine.rescue import Going, Rescue
+from proxy.engine.translate import Translation, Unsaid, origin_of
+from proxy.engine.trial import Trial
+from proxy.fault import SHUTTING_DOWN, Exchange, Fault, FaultKind, Observer, Start
+from proxy.routing import Candidate, GatewayAnswer, Health, ModelLists, NoPlan, Target, needs_lists, plan, resolve
 
 _CACHE: Final = 1024  # resolved names kept; cleared whenever the configuration or a model list changes
 
@@ -49,19 +43,28 @@ class LiveLists(ModelLists, Protocol):
         """Return once each list is known or known not to be had, within a bound."""
 
 
-class Engine(msgspec.Struct):
-    """Everything a request needs beside itself. One per process; `resolved` and `running` are its only state."""
+class Engine:
+    """Everything a request needs beside itself. One per process; owns what is resolved, running, and the budget."""
 
-    attempter: Attempter
-    health: Health
-    lists: LiveLists
-    observer: Observer
-    now: Callable[[], float]
-    owners: Owners = msgspec.field(default_factory=Owners)
-    makers: Makers = msgspec.field(default_factory=Makers)
-    running: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
-    _resolved: dict[tuple[Operation, str | None, bool], tuple[Target, ...]] = msgspec.field(default_factory=dict)
-    _resolved_for: tuple[int, int] = (-1, -1)
+    def __init__(
+        self,
+        attempter: Attempter,
+        health: Health,
+        lists: LiveLists,
+        observer: Observer,
+        now: Callable[[], float],
+    ) -> None:
+        self.attempter = attempter
+        self.health = health
+        self.lists = lists
+        self.observer = observer
+        self.now = now
+        self.owners = Owners()
+        self.makers = Makers()
+        self.running: set[asyncio.Task[None]] = set()
+        self.budget = Budget(lambda: len(self.running))
+        self._resolved: dict[tuple[Operation, str | None, bool], tuple[Target, ...]] = {}
+        self._resolved_for = (-1, -1)
 
     async def run(self, call: Call, snapshot: Snapshot, reply: Reply, exchange: Exchange) -> None:
         """Serve one request to its end. Raises CancelledError alone: the client has left, the upstream is closed."""
@@ -71,7 +74,7 @@ class Engine(msgspec.Struct):
         exchange.generation = snapshot.generation
         self.observer.exchange_started(exchange)
         try:
-            await _Run(self, call, snapshot, reply, exchange).serve()
+            await _Run(Job(self, call, snapshot, reply, exchange)).serve()
         except ClientGone:
             exchange.fault = Fault(FaultKind.CLIENT_GONE, "the client left")
             reply.abort()
@@ -92,12 +95,11 @@ class Engine(msgspec.Struct):
             self.observer.exchange_ended(exchange)
 
     async def _shut(self, call: Call, reply: Reply, exchange: Exchange) -> None:
-        fault = Fault(FaultKind.GATEWAY, "the daemon is shutting down", code="gateway_shutting_down")
-        exchange.fault = fault
+        exchange.fault = SHUTTING_DOWN
         if reply.begun:
             reply.abort()
             return
-        answer = GatewayAnswer(503, "gateway_shutting_down", fault.public, retry_after=1, should_retry=True)
+        answer = GatewayAnswer(503, "gateway_shutting_down", SHUTTING_DOWN.public, retry_after=1, should_retry=True)
         with contextlib.suppress(ClientGone):
             await told.refuse(call, reply, exchange, answer)
 
@@ -121,263 +123,263 @@ class Engine(msgspec.Struct):
         return found
 
 
+class _Then(Enum):
+    """What follows from an attempt."""
+
+    OVER = "over"  # the client has its answer
+    NEXT = "next"
+    BARE = "bare"  # once more the same one, without what it cannot read
+    AS_SAID = "as_said"  # the provider's refusal is the answer
+    UNCERTAIN = "uncertain"  # it must not be repeated
+
+
 class _Run:
     """One request on its way through its candidates."""
 
-    def __init__(self, engine: Engine, call: Call, snapshot: Snapshot, reply: Reply, exchange: Exchange) -> None:
-        self.engine = engine
-        self.call = call
-        self.snapshot = snapshot
-        self.reply = reply
-        self.exchange = exchange
-        self._refusal: Refusal | None = None
-        self._upstream = 0.0
-        made = engine.makers.among(call)
-        self._translation = Translation(call, int(engine.attempter.wall().timestamp()), made)
-        self._refused_seals = False  # the last one refuses what another sealed, and may be asked without that
-        self._bare = False  # it was asked without that
-        self._written: Written | None = None  # what the last connection was sent instead of the client's own bytes
-        self._dropped: tuple[str, ...] = ()  # what the last connection asked could not be told
-        self._unsaid: list[tuple[Skipped, str | None, str]] = []  # why, at which parameter, and the code of that
-        self._searching = searching(call)
-        self._absent: tuple[Fault, Refusal | None] | None = None  # the first who did not have what was asked for
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.engine = job.engine
+        self.call = job.call
+        made = job.engine.makers.among(job.call)
+        self._translation = Translation(job.call, int(job.engine.attempter.wall().timestamp()), made)
+        self._closing = Closing(job)
+        self._queue: deque[Candidate] = deque()
+        self._spent: set[str] = set()  # an alias may name several models of a connection that has failed by now
+        self._needed = 0  # tokens of context: more than that of whoever said that the request is too long
+        self._searching = searching(job.call)
+        self._rescue: Rescue | None = None
 
     async def serve(self) -> None:
-        engine, call = self.engine, self.call
-        if needs_lists(self.snapshot, call.model):
-            await engine.lists.ensure(self.snapshot.connections)
+        engine, job = self.engine, self.job
+        if needs_lists(job.snapshot, self.call.model):
+            await engine.lists.ensure(job.snapshot.connections)
+        routing = job.snapshot.settings.routing
         try:
-            targets = self._targets()
-            chosen = plan(targets, engine.health, self.snapshot.settings.routing.max_attempts)
+            chosen = plan(self._targets(), engine.health, routing.max_attempts)
         except NoPlan as exc:
-            if exc.answer.code == "operation_not_supported" and await self._estimated():
+            if exc.answer.code == "operation_not_supported" and await self._closing.estimated():
                 return
-            self.exchange.fault = exc.fault
-            await self._refuse(exc.answer)
+            job.exchange.fault = exc.fault
+            await self._closing.refuse(exc.answer)
             return
-        spent: set[str] = set()  # an alias may name several models of a connection that has failed by now
-        for candidate in chosen.candidates:
-            seconds = self._seconds_left()
-            if seconds <= 0 or candidate.connection.provider in spent:
-                continue
-            try:
-                written = self._translation.write(candidate)
-            except (Unsaid, BadRequest) as exc:
-                self._leave_out(candidate, exc)
-                continue
-            ticket = engine.health.admit(candidate.connection)
-            if ticket is None:
-                continue
-            if await self._try(candidate, seconds, ticket, written) or await self._try_bare(candidate):
-                return
-            fault = self.exchange.attempts[-1].fault
-            if fault is not None and fault.kind is not FaultKind.MODEL_MISSING:
-                spent.add(candidate.connection.provider)
-        await self._give_up(chosen)
+        self._queue.extend(chosen.candidates)
+        self._rescue = Rescue.of(job, self._translation, chosen.candidates) if routing.rescue else None
+        hedges = routing.hedge_after is not None and len(self._queue) > 1 and is_stateless(self.call)
+        if await (self._race(routing.hedge_after or 0.0) if hedges else self._one_by_one()):
+            return
+        await self._closing.give_up(chosen)
+
+    async def _one_by_one(self) -> bool:
+        """Whether one of the candidates has answered, or ended it."""
+        while (trial := await self._next()) is not None:
+            outcome = await trial.run(*self._means(trial), patient=self._patient())
+            if await self._follow(trial, outcome):
+                return True
+        return False
+
+    async def _race(self, hedge_after: float) -> bool:
+        """The same with a second one beside each that is silent for so long."""
+        race = Race(hedge_after, self._start)
+        try:
+            while (ended := await race.ended()) is not None:
+                trial, outcome = ended
+                if self._then(trial, outcome) is not _Then.NEXT:
+                    await race.leave()
+                if await self._follow(trial, outcome):
+                    return True
+        finally:
+            await race.leave()
+        return False
+
+    async def _start(self, hedge: bool) -> tuple[Trial, Callable[[], asyncio.Task[Outcome]]] | None:
+        trial = await self._next(Start.HEDGE if hedge else Start.PLAIN)
+        if trial is None:
+            return None
+        means, patient = self._means(trial), self._patient()
+        return trial, lambda: asyncio.ensure_future(trial.run(*means, patient=patient))
+
+    def _means(self, trial: Trial) -> tuple[float, Reply]:
+        return max(0.001, self.job.seconds_left(trial.candidate)), self.job.reply
+
+    def _patient(self) -> bool:
+        return not self._queue or self.job.snapshot.settings.routing.min_chars_per_second <= 0
 
     def _targets(self) -> tuple[Target, ...]:
         """Who can serve this: where it names something that is kept, those who may have it. Raises NoPlan."""
         engine, call = self.engine, self.call
         try:
-            found = engine.targets(self.snapshot, call)
+            found = engine.targets(self.job.snapshot, call)
         except NoPlan:
             engine.owners.narrow(call, ())  # who made it is a better reason, where that is known
             raise
         return engine.owners.narrow(call, found)
 
-    async def _estimated(self) -> bool:
-        """Where nobody counts tokens: our own number, told as one. Whether that was what is asked for.
+    async def _next(self, start: Start = Start.PLAIN) -> Trial | None:
+        """The next candidate that can be asked, let through; None where there is none (for a hedge: none at once)."""
+        while self._queue:
+            candidate = self._queue[0]
+            if self._passed_over(candidate):
+                self._queue.popleft()
+                continue
+            if start is Start.HEDGE and self._under_way(candidate):
+                return None
+            place = await self._place(candidate, wait=start is not Start.HEDGE)
+            if place is None:
+                return None
+            self._queue.popleft()
+            trial = self._let_through(candidate, place, start)
+            if trial is not None:
+                return trial
+            place.give()
+        return None
 
-        What lies at a provider (a conversation that goes on) cannot be weighed here.
-        """
-        if not translatable(self.call):
-            return False
+    def _passed_over(self, candidate: Candidate) -> bool:
+        connection = candidate.connection
+        small = self._needed and connection.context_tokens(candidate.model) <= self._needed
+        return connection.provider in self._spent or bool(small) or self.job.seconds_left(candidate) <= 0
+
+    def _under_way(self, candidate: Candidate) -> bool:
+        who = candidate.connection.provider
+        return any(attempt.connection == who and attempt.ended is None for attempt in self.job.exchange.attempts)
+
+    def _let_through(self, candidate: Candidate, place: Place, start: Start) -> Trial | None:
+        rescue = self._rescue
         try:
-            body = counted(self.call)
-        except BadRequest as exc:
-            answer = GatewayAnswer(400, "invalid_request", exc.message, None, should_retry=False, param=exc.param)
-            self.exchange.fault = Fault(FaultKind.CLIENT_INVALID, exc.message, Phase.NOT_SENT, code=answer.code)
-            await self._refuse(answer)
+            going_on = start is Start.RESCUE and rescue is not None
+            written = rescue.write(candidate) if going_on and rescue else self._translation.write(candidate)
+        except (Unsaid, BadRequest) as exc:
+            self._closing.left_out(candidate, exc)
+            return None
+        ticket = self.engine.health.admit(candidate.connection, candidate.model)
+        if ticket is None or self.job.seconds_left(candidate) <= 0:
+            return None
+        follower = rescue.beginning if rescue is not None else None
+        return Trial(self.job, candidate, written, ticket, place, start=start, follower=follower)
+
+    async def _place(self, candidate: Candidate, *, wait: bool) -> Place | None:
+        """A place of the retry budget, which a first attempt and one at a connection that is well do not need."""
+        engine, attempts = self.engine, self.job.exchange.attempts
+        while wait and attempts and not engine.health.proven(candidate.connection, candidate.model):
+            place = engine.budget.take()
+            if place is not None:
+                return place
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, self.job.seconds_left(candidate))):
+                    await engine.budget.changed()
+            if self.job.seconds_left(candidate) <= 0:
+                break
+        return engine.budget.take() if not wait else Place()
+
+    def _then(self, trial: Trial, outcome: Outcome) -> _Then:
+        """What follows. Changes nothing."""
+        fault, call = outcome.fault, self.call
+        if outcome.committed:
+            return _Then.OVER
+        if fault is None:
+            raise RuntimeError("an attempt ended with neither an answer nor a fault")
+        if self._searching and is_absent(fault):
+            return _Then.NEXT
+        if self.job.counting and (trial.candidate.via is not None or fault.falls_back):
+            return _Then.NEXT  # the next one, or an estimate
+        if not trial.bare and is_refused(call, fault):
+            return _Then.BARE
+        if fault.kind is FaultKind.CONTEXT_LENGTH and self._larger(trial.candidate):
+            return _Then.NEXT
+        if not fault.falls_back:
+            return _Then.AS_SAID
+        return _Then.NEXT if may_repeat(call, fault, trial.written) else _Then.UNCERTAIN
+
+    def _larger(self, candidate: Candidate) -> int:
+        """The context that this one is declared to have, where somebody with more is still to be asked; else 0."""
+        mine = candidate.connection.context_tokens(candidate.model)
+        able = any(mine < other.connection.context_tokens(other.model) for other in self._queue)
+        return mine if mine and able else 0
+
+    async def _follow(self, trial: Trial, outcome: Outcome) -> bool:
+        """Do what follows; whether the request is over with it."""
+        fault, candidate, closing = outcome.fault, trial.candidate, self._closing
+        self.job.exchange.upstream_seconds = self.job.waited
+        then = self._then(trial, outcome)
+        if then is _Then.OVER:
+            self._answered(*await self._gone_on(trial, outcome))
             return True
-        if body is None:
-            return False
-        headers = [("content-type", "application/json"), ("x-redeo-estimated", "true")]
-        self.exchange.status = 200
-        await self.reply.whole(200, [*headers, *self._told(set())], body)
-        return True
+        assert fault is not None
+        closing.refusal, closing.dropped = outcome.refusal, trial.dropped
+        if then is _Then.BARE:
+            return await self._bare(trial, fault)
+        if then is _Then.AS_SAID:
+            await closing.as_said(candidate, fault, outcome.refusal)
+            return True
+        if then is _Then.UNCERTAIN:
+            await closing.uncertain(candidate, fault)
+            return True
+        self._learn(candidate, fault, outcome)
+        return False
 
-    def _leave_out(self, candidate: Candidate, exc: Unsaid | BadRequest) -> None:
-        skipped = Skipped(candidate.connection.provider, FaultKind.CLIENT_INVALID, exc.message, None)
-        code = "unsupported_parameter" if isinstance(exc, Unsaid) else "invalid_request"
-        self._unsaid.append((skipped, exc.param, code))
+    async def _gone_on(self, trial: Trial, outcome: Outcome) -> tuple[Trial, Outcome]:
+        """A stream that was left open brought to its end: by others that go on with it, or with what broke it."""
+        while outcome.close is not None:
+            self._spent.add(trial.candidate.connection.provider)
+            self.job.since = self.engine.now()
+            try:
+                more = await self._more()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or not self.engine.attempter.interrupt.requested:
+                    raise
+                task.uncancel()
+                outcome.fault = SHUTTING_DOWN
+                more = None
+            if more is None:
+                await outcome.close(outcome.fault if outcome.fault is SHUTTING_DOWN else None)
+                break
+            trial, outcome = more
+        return trial, outcome
 
-    def _seconds_left(self) -> float:
-        timeouts = self.snapshot.settings.routing.timeouts
-        passed = self.engine.now() - self.exchange.started
-        return min(timeouts.first_byte, timeouts.before_answer - passed)
+    async def _more(self) -> tuple[Trial, Outcome] | None:
+        """The next one that has begun to go on with the text, at its end; None where there is nobody."""
+        while (trial := await self._next(Start.RESCUE)) is not None:
+            outcome = await trial.run(max(0.001, self.job.seconds_left(trial.candidate)), Going(self.job.reply))
+            if outcome.committed:
+                return trial, outcome
+            self._spent.add(trial.candidate.connection.provider)
+        return None
 
-    async def _try(
-        self, candidate: Candidate, seconds: float, ticket: Ticket, written: Written | None, *, bare: bool = False
-    ) -> bool:
-        """One attempt; whether the request is over with it."""
-        engine, exchange = self.engine, self.exchange
-        self._refused_seals, self._bare = False, bare
-        connection, model = candidate.connection, candidate.model
-        attempt = Attempt(connection.provider, model or "", engine.now())
-        exchange.attempts.append(attempt)
-        self._dropped = written.dropped if written is not None else ()
-        self._written = written
+    def _learn(self, candidate: Candidate, fault: Fault, outcome: Outcome) -> None:
+        """What an attempt says of those that are still to come."""
+        if self._searching and is_absent(fault):
+            self._closing.absent(fault, outcome.refusal)
+        if fault.kind is FaultKind.CONTEXT_LENGTH:
+            self._needed = max(self._needed, self._larger(candidate))
+        elif fault.kind is not FaultKind.MODEL_MISSING:
+            self._spent.add(candidate.connection.provider)
 
-        def answered(status: int) -> None:
-            attempt.status = status
+    def _answered(self, trial: Trial, outcome: Outcome) -> None:
+        exchange, connection = self.job.exchange, trial.candidate.connection
+        exchange.connection, exchange.model = connection.provider, trial.candidate.model
+        exchange.usage, exchange.first_content = outcome.usage, outcome.first_content
+        exchange.status = trial.attempt.status
+        exchange.fault = outcome.fault
+        exchange.usage_estimated = trial.written is not None and bool(
+            trial.written.more and trial.written.more.estimated
+        )
+        self.engine.makers.learn(outcome.sealed, origin_of(connection))
+        if self.call.operation in KEEPING and self.call.method == "POST":
+            self.engine.owners.learn(
+                outcome.made, connection, kept=trial.written is None or not trial.written.translated
+            )
 
-        partial = Outcome()
-
-        def begun(coming: Outcome) -> None:
-            nonlocal partial
-            partial = coming
-            engine.health.answering(connection, ticket)
-
-        hearer = Hearer(self._head, answered, begun)
-        outcome: Outcome | None = None
-        try:
-            routing = self.snapshot.settings.routing
-            outcome = await engine.attempter.run(self.call, candidate, written, routing, seconds, self.reply, hearer)
-        except (ClientGone, asyncio.CancelledError):
-            attempt.fault = Fault(FaultKind.CLIENT_GONE, "the client left")
-            exchange.connection, exchange.model = connection.provider, model
-            if partial.first_content is not None:  # what was seen of the answer counts
-                exchange.usage, exchange.first_content = partial.usage, partial.first_content
-                exchange.upstream_seconds = self._upstream + partial.first_content - attempt.started
-            raise
-        finally:
-            attempt.ended = engine.now()
-            if outcome is None:
-                engine.health.released(connection, ticket)
-                engine.observer.attempt_ended(exchange, attempt)
-        self._settle(candidate, attempt, outcome, ticket)
-        return await self._over(candidate, outcome)
-
-    async def _try_bare(self, candidate: Candidate) -> bool:
+    async def _bare(self, trial: Trial, fault: Fault) -> bool:
         """Once more at the same connection, without what it cannot read; whether the request is over with that."""
-        fault, seconds = self.exchange.attempts[-1].fault, self._seconds_left()
-        if not self._refused_seals or fault is None:
-            return False
+        candidate, seconds = trial.candidate, self.job.seconds_left(trial.candidate)
         try:
             written = self._translation.write(candidate, bare=True)
         except (Unsaid, BadRequest):
             written = None
-        ticket = self.engine.health.admit(candidate.connection) if written is not None and seconds > 0 else None
+        health = self.engine.health
+        ticket = health.admit(candidate.connection, candidate.model) if written is not None and seconds > 0 else None
         if ticket is None:
-            self.exchange.connection, self.exchange.model = candidate.connection.provider, candidate.model
-            await self._as_the_provider_said(fault, self._refusal)
+            await self._closing.as_said(candidate, fault, self._closing.refusal)
             return True
-        return await self._try(candidate, seconds, ticket, written, bare=True)
-
-    def _settle(self, candidate: Candidate, attempt: Attempt, outcome: Outcome, ticket: Ticket) -> None:
-        """What the attempt says about its connection, and to those who watch."""
-        engine, fault = self.engine, outcome.fault
-        attempt.fault = fault
-        if fault is None:
-            engine.health.succeeded(candidate.connection, candidate.model, ticket)
-        elif fault.falls_back and self.call.operation not in COUNTS:  # it may answer well and not count at all
-            engine.health.failed(candidate.connection, candidate.model, fault, ticket)
-        else:
-            engine.health.released(candidate.connection, ticket)
-        first = outcome.first_content
-        self._upstream += (first if first is not None else attempt.ended or attempt.started) - attempt.started
-        engine.observer.attempt_ended(self.exchange, attempt)
-
-    async def _over(self, candidate: Candidate, outcome: Outcome) -> bool:
-        exchange, fault = self.exchange, outcome.fault
-        exchange.upstream_seconds = self._upstream
-        if outcome.committed:
-            exchange.connection, exchange.model = candidate.connection.provider, candidate.model
-            exchange.usage, exchange.first_content = outcome.usage, outcome.first_content
-            exchange.status = exchange.attempts[-1].status
-            exchange.fault = fault
-            self.engine.makers.learn(outcome.sealed, origin_of(candidate.connection))
-            if self.call.operation in KEEPING and self.call.method == "POST":
-                self.engine.owners.learn(outcome.made, candidate.connection, kept=candidate.via is None)
-            return True
-        if fault is None:
-            raise RuntimeError("an attempt ended with neither an answer nor a fault")
-        self._refusal = outcome.refusal
-        if self._searching and is_absent(fault):
-            self._absent = self._absent or (fault, outcome.refusal)
-            return False
-        if self.call.operation in COUNTS and (candidate.via is not None or fault.falls_back):
-            return False  # the next one, or an estimate
-        if not self._bare and is_refused(self.call, fault):
-            self._refused_seals = True
-            return False
-        if not fault.falls_back:
-            exchange.connection, exchange.model = candidate.connection.provider, candidate.model
-            await self._as_the_provider_said(fault, outcome.refusal)
-            return True
-        if not may_repeat(self.call, fault, self._written):
-            exchange.fault = fault
-            await self._refuse(told.uncertain(candidate.connection.provider, fault))
-            return True
-        return False
-
-    async def _as_the_provider_said(self, fault: Fault, refusal: Refusal | None) -> None:
-        """The client's own mistake, or the word of the only provider asked: its answer as it stands."""
-        self.exchange.fault = fault
-        if refusal is None or not refusal.body:
-            status = fault.status if fault.status and 400 <= fault.status < 500 else 400
-            answer = GatewayAnswer(status, fault.code or fault.kind.value, fault.public, None, should_retry=False)
-            await self._refuse(answer)
-            return
-        said = [(n, v) for n, v in refusal.headers if n != "x-should-retry" and not n.startswith("x-redeo-")]
-        headers = [*said, *self._told({name for name, _ in said}), ("x-should-retry", "false")]
-        self.exchange.status = refusal.status
-        await self.reply.whole(refusal.status, headers, refusal.body)
-
-    async def _give_up(self, chosen: Plan) -> None:
-        attempts = self.exchange.attempts
-        fault = attempts[-1].fault if attempts else None
-        if self._unsaid and not attempts and not chosen.skipped and self.call.operation not in COUNTS:
-            why = "; ".join(dict.fromkeys(skipped.reason for skipped, _, _ in self._unsaid))
-            _, param, code = self._unsaid[0]
-            answer = GatewayAnswer(400, code, why, None, should_retry=False, param=param)
-            self.exchange.fault = Fault(FaultKind.CLIENT_INVALID, why, Phase.NOT_SENT, code=answer.code)
-            await self._refuse(answer)
-            return
-        if self._absent is not None and fault is not None and is_absent(fault):
-            await self._say_absent(*self._absent)
-            return
-        chosen = Plan(chosen.candidates, (*chosen.skipped, *(skipped for skipped, _, _ in self._unsaid)))
-        if self._refusal is not None and fault is not None and self._alone(chosen, fault):
-            await self._as_the_provider_said(fault, self._refusal)
-            return
-        if await self._estimated():
-            return
-        answer = exhausted(chosen, attempts)
-        self.exchange.fault = fault or Fault(FaultKind.GATEWAY, answer.message, Phase.NOT_SENT, code=answer.code)
-        await self._refuse(answer)
-
-    async def _say_absent(self, fault: Fault, refusal: Refusal | None) -> None:
-        """Nobody has what the request names: as the first one said it, and what that may mean."""
-        if self.call.tail or "previous_response_id" not in self.call.fields:
-            await self._as_the_provider_said(fault, refusal)
-            return
-        self.exchange.fault = fault
-        status = fault.status if fault.status and 400 <= fault.status < 500 else 400
-        await self._refuse(unknown_response(status, fault.public))
-
-    def _alone(self, chosen: Plan, fault: Fault) -> bool:
-        """Whether nobody else was asked than the one who does not have the model, so that its own words say all."""
-        counting = self.call.operation in COUNTS and any(candidate.via for candidate in chosen.candidates)
-        alone = len(self.exchange.attempts) == 1 and not chosen.skipped
-        return alone and fault.kind is FaultKind.MODEL_MISSING and not counting
-
-    def _head(self, status: int, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """The client's headers for an answer that comes from the current attempt."""
-        return [*headers, *told.headers(self.call, self.exchange, {name for name, _ in headers})]
-
-    def _told(self, given: set[str]) -> list[tuple[str, str]]:
-        return told.headers(self.call, self.exchange, given, self._dropped)
-
-    async def _refuse(self, answer: GatewayAnswer) -> None:
-        await told.refuse(self.call, self.reply, self.exchange, answer, self._dropped)
+        again = Trial(self.job, candidate, written, ticket, bare=True)
+        return await self._follow(again, await again.run(*self._means(again)))

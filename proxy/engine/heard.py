@@ -14,6 +14,7 @@ from proxy.dialects import sse
 from proxy.dialects.aspects import Aspect, missing
 from proxy.dialects.base import Renderer, ReplyHead, Unreadable, dialect
 from proxy.dialects.events import Broken, Done, Event, Failed, fold
+from proxy.dialects.joint import NotMore
 from proxy.dialects.json import decode_object, encode
 from proxy.engine import told
 from proxy.engine.call import Call
@@ -63,8 +64,9 @@ class Translated:
         self._judge = judge
         self._reader: _Reader
         self.streamed = call.stream and written.head is not None
+        self.begun = None if written.more is None else written.more.begun  # of a stream that is gone on with
         if self.streamed and written.head is not None:
-            self._reader = _Stream(response, call, written.via, written.head, origin, now, self._failed)
+            self._reader = _Stream(response, call, written, written.head, origin, now, self._failed)
         else:
             self._reader = _Whole(response, call, written, origin)
 
@@ -165,7 +167,7 @@ class _Stream:
         self,
         response: UpstreamResponse,
         call: Call,
-        via: Operation,
+        written: Written,
         head: ReplyHead,
         origin: str,
         now: Callable[[], float],
@@ -175,9 +177,10 @@ class _Stream:
         self._call = call
         self._now = now
         self._judge = judge
-        self._parser = dialect(SPOKEN[via]).parser(origin)
+        self._parser = dialect(SPOKEN[written.via]).parser(origin)
         spoken = dialect(SPOKEN[call.operation])
-        self._renderer: Renderer = spoken.renderer(head)
+        self._renderer: Renderer = written.more or spoken.renderer(head)
+        self._untold_before = written.dropped if written.more is not None else ()  # the head is out already
         self._untold = spoken.untold
         self.missing: dict[Aspect, None] = {}
         self._comments = call.operation is not Operation.GEMINI
@@ -209,6 +212,9 @@ class _Stream:
             out = b"".join([self._render(event) for event in events])
         except RecursionError:
             self._trouble = UpstreamError(FaultKind.BAD_UPSTREAM, Phase.SENT, "it sent what is nested too deeply")
+            return b""
+        except NotMore as exc:
+            self._trouble = UpstreamError(FaultKind.BAD_UPSTREAM, Phase.SENT, f"it does not go on with the text: {exc}")
             return b""
         except (Unreadable, sse.EventTooLarge) as exc:
             large = isinstance(exc, sse.EventTooLarge)
@@ -257,5 +263,5 @@ class _Stream:
         return told.error_frame(self._call, *self._judge(event.error), self._renderer)
 
     def _comment(self) -> bytes:
-        names = ", ".join(aspect.value for aspect in self.missing)
+        names = ", ".join([*self._untold_before, *(aspect.value for aspect in self.missing)])
         return f": redeo-dropped: {names}\n\n".encode() if names and self._comments else b""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from config.model import AnswerModel, Operation, Routing
 from proxy.dialects import splice, sse
 from proxy.engine.call import Call
-from proxy.engine.relay import MAX_BODY_BYTES, Incoming
+from proxy.engine.outcome import MAX_BODY_BYTES, Incoming
 from proxy.fault import FaultKind, Phase
 from proxy.upstream.client import UpstreamError
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from proxy.dialects import envelope
 from proxy.dialects.base import Renderer
 from proxy.engine.call import Call, Reply
-from proxy.fault import Exchange, Fault, FaultKind
+from proxy.fault import Attempt, Exchange, Fault, FaultKind
 from proxy.routing import GatewayAnswer, Said, told_as
 
 # What stands in a header as it is. A model's name comes from the client: `%`, blanks and all else are quoted.
@@ -20,15 +20,18 @@ _NAME: Final = 100  # characters of one dropped parameter
 _NAMES: Final = 2_000  # of all of them: clients refuse heads of some kilobytes
 
 
-def headers(call: Call, exchange: Exchange, given: set[str], dropped: Sequence[str] = ()) -> list[tuple[str, str]]:
+def headers(
+    call: Call, exchange: Exchange, given: set[str], dropped: Sequence[str] = (), attempt: Attempt | None = None
+) -> list[tuple[str, str]]:
     """What the daemon says of itself on every answer; the provider's own request id stands where it gave one.
 
-    `dropped`: what the last connection that was asked could not be told.
+    `dropped`: what the last connection that was asked could not be told. `attempt`: the one that answers, where that is
+    not the last.
     """
     told = [("x-redeo-request-id", call.id)]
     told += [(name, call.id) for name in ("x-request-id", "request-id") if name not in given]
     if exchange.attempts:
-        last = exchange.attempts[-1]
+        last = attempt or exchange.attempts[-1]
         told.append(("x-redeo-provider", last.connection))
         told.append(("x-redeo-model", quote(last.model[:_MODEL], safe=_PLAIN, errors="replace")))
         told.append(("x-redeo-attempts", " ".join(attempt.label for attempt in exchange.attempts)))

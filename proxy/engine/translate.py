@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -16,7 +16,11 @@ from proxy.dialects.json import decode_object, encode
 from proxy.dialects.request import BadRequest, Loss, Request, as_asked
 from proxy.engine.call import Call
 from proxy.engine.makers import placed
+from proxy.engine.pinned import translatable
 from proxy.routing import Candidate
+
+if TYPE_CHECKING:
+    from proxy.dialects.continuing import Beginning, Continuation
 
 SPOKEN: Final = {Operation(name.value): name for name in DialectName}
 _EMBEDDING: Final = frozenset(
@@ -38,6 +42,7 @@ class Written(msgspec.Struct, frozen=True):
     dropped: tuple[str, ...]
     head: ReplyHead | None
     plain: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # makes the answer of one without events
+    more: Continuation | None = None  # writes the answer as more of a stream that has begun
 
     @property
     def translated(self) -> bool:
@@ -98,6 +103,33 @@ class Translation:
             body.pop("stream_options", None)
         head = ReplyHead(call.id, self._created, self._read(), model) if via is not call.operation else None
         return Written(via, _ready(connection, via, body), _dropped(connection, losses, asked), head)
+
+    def continuable(self) -> bool:
+        """Whether the answer may be put together of two providers' words. Raises BadRequest."""
+        from proxy.dialects.continuing import continuable
+
+        return translatable(self._call) and continuable(self._read())
+
+    def go_on(self, candidate: Candidate, via: Operation, beginning: Beginning, between: tuple[str, ...]) -> Written:
+        """The question with the beginning of its answer, for a connection that goes on from it by this operation.
+
+        `between`: who said what there is, and who is asked. Raises Unsaid and BadRequest.
+        """
+        from proxy.dialects.continuing import Continuation, continued
+
+        connection, model = candidate.connection, candidate.model or self._call.model or ""
+        further = connection.continues(via, model)
+        if further is None or beginning.text is None:
+            raise Unsaid(f"{connection.provider}: it cannot go on from this beginning", None)
+        request = placed(self._read(), self._makers, origin_of(connection), bare=False)
+        asked, cut = continued(request, beginning.text)
+        target = msgspec.structs.replace(_target(connection, model), continues=further.way)
+        body, losses = dialect(SPOKEN[via]).write_request(asked, target)
+        if via is Operation.CHAT and connection.spec.quirks.stream_usage != "asked":
+            body.pop("stream_options", None)
+        head = ReplyHead(self._call.id, self._created, self._read(), model)
+        more = Continuation(beginning, head, asked, cut, between, echoes=further.echoes)
+        return Written(via, _ready(connection, via, body), _dropped(connection, losses, asked), head, more=more)
 
     def _embedding(self, candidate: Candidate, via: Operation, model: str) -> Written:
         from proxy.dialects import embeddings  # as the dialects: when they are first spoken

@@ -33,7 +33,7 @@ _FORMS: Final = {
     Operation.GEMINI_EMBED: Form.GOOGLE,
     Operation.GEMINI_EMBED_ONE: Form.GOOGLE,
 }
-_NO_MODEL: Final = frozenset({Operation.FILES, Operation.BATCHES, Operation.MESSAGE_BATCHES})
+NO_MODEL: Final = frozenset({Operation.FILES, Operation.BATCHES, Operation.MESSAGE_BATCHES})
 
 
 def handler(
@@ -76,13 +76,13 @@ def _call(request: web.Request, operation: Operation, body: bytes | None) -> Cal
             head = multipart.peek(body, kind)
         elif body is not None and (body or request.method == "POST"):
             head = splice.peek(body)
-        elif request.method == "POST" and operation not in _NO_MODEL and not tail:
+        elif request.method == "POST" and operation not in NO_MODEL and not tail:
             raise splice.BadBody("the body is empty")
     except splice.BadBody as exc:
         raise Refused(400, exc.code, exc.message, param=exc.param) from None
     if "verb" in request.match_info:
         head = _in_path(request, head)
-    if request.method == "POST" and head.model is None and operation not in _NO_MODEL and not tail:
+    if request.method == "POST" and head.model is None and operation not in NO_MODEL and not tail:
         raise Refused(400, "missing_model", "the body names no `model`", param="model")
     return Call(
         id=request[REQUEST_ID],

@@ -8,10 +8,10 @@ from typing import Final
 from aiohttp import web
 
 from config.model import Operation
-from proxy.front import models, ops
+from proxy.front import explain, models, ops
 from proxy.front.context import FRONT
 from proxy.front.gate import Gate, beside
-from proxy.front.inference import handler
+from proxy.front.inference import NO_MODEL, handler
 from proxy.front.upload import Uploads
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -45,6 +45,8 @@ _GOOGLE: Final = {
     "embedContent": Operation.GEMINI_EMBED_ONE,
     "batchEmbedContents": Operation.GEMINI_EMBED,
 }
+# What clients can ask for.
+_OPERATIONS: Final = frozenset({Operation.COHERE_EMBED, *_GOOGLE.values(), *(entry[2] for entry in _INFERENCE)})
 
 
 async def _after_the_guard(request: web.Request) -> None:
@@ -105,9 +107,11 @@ def add(app: web.Application, metrics: Handler, openapi: bytes) -> None:
         for prefix in ("/v1beta", "/v1", ""):
             path = f"{prefix}/models/{{model:.+}}:{{verb:{verb}}}"
             router.add_post(path, google, expect_handler=_after_the_guard)
+    explaining = explain.handler(_OPERATIONS, NO_MODEL)
     router.add_get("/v1beta/models", list_models)
     router.add_get("/v1beta/models/{id:[^:]+(?::[^/]*)?}", one_model)
     for prefix in ("/v1", ""):
+        router.add_get(prefix + "/routing/explain", explaining)
         router.add_get(prefix + "/models", list_models)
         router.add_get(prefix + "/models/{id:[^:]+(?::[^/]*)?}", one_model)
     router.add_get("/", ops.root)

@@ -6,12 +6,15 @@ place: callers pass ids, classes and counts.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
 import sys
+import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, TextIO
 
@@ -112,7 +115,7 @@ class RateLimit(logging.Filter):
 def configure(level: str, stream: TextIO | None = None) -> None:
     """Send every logger's records to standard error in our form, and keep tracebacks' values out of it."""
     target = stream if stream is not None else sys.stderr
-    handler = logging.StreamHandler(target)
+    handler = _Quiet(target)
     handler.setFormatter(TextFormatter() if target.isatty() else JsonFormatter())
     handler.addFilter(RateLimit())
     root = logging.getLogger()
@@ -120,13 +123,31 @@ def configure(level: str, stream: TextIO | None = None) -> None:
     root.setLevel(level.upper())
     for noisy in ("asyncio", "aiohttp", "watchfiles"):
         logging.getLogger(noisy).setLevel(max(logging.getLevelName(level.upper()), logging.WARNING))
+    logging.captureWarnings(True)
     sys.excepthook = _last_words
+    threading.excepthook = partial(_aside, "a thread failed")
+    sys.unraisablehook = partial(_aside, "something failed where nobody can catch it")
+
+
+class _Quiet(logging.StreamHandler[TextIO]):
+    """A record that cannot be written is left out; logging itself would print its arguments, values and all."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
+        with contextlib.suppress(Exception):
+            self.stream.write(f'{{"level": "error", "logger": "redeo", "message": "no record: {record.lineno}"}}\n')
 
 
 def _last_words(kind: type[BaseException], exc: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         return
     logging.getLogger("redeo").critical("the daemon failed", exc_info=(kind, exc, trace))
+
+
+def _aside(what: str, args: threading.ExceptHookArgs | sys.UnraisableHookArgs) -> None:
+    """Python would print the exception's own text, and in it whatever value it is about."""
+    if args.exc_type is not SystemExit:
+        value = args.exc_value if args.exc_value is not None else Exception()
+        logging.getLogger("redeo").error(what, exc_info=(args.exc_type, value, args.exc_traceback))
 
 
 class RequestLog:
@@ -168,6 +189,11 @@ class RequestLog:
             fields["class"] = exchange.fault.kind.value
         if exchange.usage is not None:
             fields["tokens_in"], fields["tokens_out"] = exchange.usage.input, exchange.usage.output
+        if exchange.usage_estimated:
+            fields["tokens_estimated"] = True
+        parts = [attempt.connection for attempt in exchange.attempts if attempt.part]
+        if len(parts) > 1:
+            fields["rescued"] = " -> ".join(parts)
         self._log.info("request", extra={_FIELDS: fields})
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from config.model import Connection, Snapshot
-from proxy.fault import Attempt, Exchange, Usage
+from proxy.fault import Attempt, Exchange, Start, Usage
 
 _SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 600)
 _OVERHEAD: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
@@ -39,6 +39,7 @@ class Metrics:
         self.fallbacks = c("redeo_fallbacks", "Moves from one connection to the next", "source", "target", "reason")
         self.tokens = c("redeo_tokens", "Tokens as the providers counted them", "connection", "kind")
         self.interrupted = c("redeo_streams_interrupted", "Answers that broke off", "connection", "reason")
+        self.rescues = c("redeo_rescues", "Broken streams gone on with", "source", "target", "result")
         self.reloads = c("redeo_config_reloads", "Reloads of the configuration", "result")
         self.reload_failures = c("redeo_config_reload_failures", "Reloads that kept the old configuration")
         self.rejected = c("redeo_rejected", "Requests refused before any attempt", "reason")
@@ -86,7 +87,11 @@ class Metrics:
         place = exchange.attempts.index(attempt)
         if place > 0:
             before = exchange.attempts[place - 1]
-            reason = before.fault.kind.value if before.fault is not None else "ok"
+            if attempt.start is Start.RESCUE:
+                self._child(self.rescues, before.connection, attempt.connection, result).inc()
+                return
+            failed = before.fault if attempt.start is Start.PLAIN else None
+            reason = failed.kind.value if failed is not None else attempt.start.value
             self._child(self.fallbacks, before.connection, attempt.connection, reason).inc()
 
     def exchange_ended(self, exchange: Exchange) -> None:
@@ -96,6 +101,9 @@ class Metrics:
         self._child(self.requests, exchange.operation, status).inc()
         ended = exchange.ended if exchange.ended is not None else exchange.started
         self._child(self.duration, exchange.operation).observe(ended - exchange.started)
+        for attempt in exchange.attempts:
+            if attempt.usage is not None:
+                self._count(attempt.connection, attempt.usage)
         if exchange.connection is None:
             return
         if exchange.first_content is not None:
@@ -104,8 +112,6 @@ class Metrics:
             self.overhead.observe(max(0.0, waited - exchange.upstream_seconds))
             if exchange.fault is not None:
                 self._child(self.interrupted, exchange.connection, exchange.fault.kind.value).inc()
-        if exchange.usage is not None:
-            self._count(exchange.connection, exchange.usage)
 
     def _count(self, connection: str, usage: Usage) -> None:
         kinds = (

@@ -2,51 +2,45 @@
 
 The only mutable state of the room. Keyed by Connection.identity (id, address, key), so that it survives a reload that
 changes nothing and ends with a new key. The clock is monotonic seconds, injected.
+
+Three scopes. The key (refused, quota used up) and the way to the provider (no connection, lost without an answer)
+concern the whole connection; what the provider says in an answer concerns the model it was asked for, for providers
+limit and overload by model. Several models that fail at once are the connection's again.
 """
 
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Callable, Iterable
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from config.model import Connection
 from proxy.fault import Fault, FaultKind
+from proxy.routing.breaker import FIRM, Breaker, BreakerState, Ticket
 
-_CONSECUTIVE: Final = 5
-_WINDOW: Final = 30.0
-_WINDOW_MIN: Final = 5
-_OPEN: Final = 30.0
-_OPEN_MAX: Final = 300.0
+__all__ = ["BreakerState", "Health", "ModelReport", "Report", "Ticket", "Verdict"]
+
 _QUOTA: Final = 3600.0
 _RATE: Final = 10.0
 _RATE_MAX: Final = 900.0
 _MODEL: Final = 600.0
 _FORGET: Final = 600.0
 _MAX_MODELS: Final = 256
+_MAX_NAME: Final = 256
 
-
-class BreakerState(StrEnum):
-    """What a connection is in, for metrics and messages."""
-
-    CLOSED = "closed"
-    HALF_OPEN = "half_open"
-    OPEN = "open"
-    COOLING = "cooling"
-    QUOTA = "quota"
-    DISABLED = "disabled"
-
-
+# About the way to the provider, whichever model was asked for.
+_OF_THE_WAY: Final = frozenset({FaultKind.CONNECT, FaultKind.DNS, FaultKind.TLS, FaultKind.REDIRECT})
+_OF_THE_WHOLE: Final = _OF_THE_WAY | {FaultKind.AUTH, FaultKind.QUOTA}
 _REASONS: Final = {
     FaultKind.AUTH: "its key was refused",
     FaultKind.QUOTA: "its quota is used up",
     FaultKind.RATE: "it asked to wait",
     FaultKind.MODEL_MISSING: "it does not have the model",
 }
+_OF_A_MODEL: Final = _REASONS | {FaultKind.QUOTA: "its quota for this model is used up"}
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -59,23 +53,56 @@ class Verdict(msgspec.Struct, frozen=True):
     probing: bool = False  # another request is finding out
 
 
+class ModelReport(msgspec.Struct, frozen=True):
+    """A model of a connection that is not well just now."""
+
+    model: str
+    state: BreakerState
+    last_error: FaultKind | None
+    next_probe: float | None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What is known of one connection, for people and metrics; in seconds.
+
+    `since`: how long ago it came into this state (None: closed from the start). `last_error`: class of the last
+    failure that counted, whatever came after. `next_probe`: until it may be tried again (None: now, or waiting does
+    not help). `models`: those that are not well.
+    """
+
+    state: BreakerState = BreakerState.CLOSED
+    since: float | None = None
+    last_error: FaultKind | None = None
+    last_error_ago: float | None = None
+    failures: int = 0  # in a row
+    next_probe: float | None = None
+    models: tuple[ModelReport, ...] = ()
+
+
 _FINE: Final = Verdict(True)
 
 
-class Ticket:
-    """One attempt that was admitted. Its identity is all there is to it."""
+class _Failure(msgspec.Struct, frozen=True, eq=False):
+    """One failed attempt as the breakers see it."""
+
+    fault: Fault
+    about: Breaker
+    own: Breaker | None
+    source: str | None
+    answered: bool  # the provider has said something: the way to it is free
+    late: bool  # it began before the last turn of one of them
+    probed: list[Breaker]
+
+    def news(self, scope: Breaker) -> bool:
+        """Whether it says something of now."""
+        return not self.late or scope in self.probed
 
 
 class _State(msgspec.Struct):
-    """One connection's. `closed_until` with its kind: not before then, and then one probe decides."""
+    """One connection's: of the whole, and of each model."""
 
-    failures: int = 0
-    outcomes: deque[tuple[float, bool]] = msgspec.field(default_factory=lambda: deque(maxlen=64))
-    kind: FaultKind | None = None
-    closed_until: float = 0.0
-    openings: int = 0
-    probe: Ticket | None = None
-    models: dict[str, float] = msgspec.field(default_factory=dict)
+    whole: Breaker = msgspec.field(default_factory=Breaker)
+    models: dict[str, Breaker] = msgspec.field(default_factory=dict)  # used last comes last
     unused_since: float | None = None
 
 
@@ -90,6 +117,7 @@ class Health:
         self._now = clock
         self._jitter = jitter
         self._states: dict[str, _State] = {}
+        self._turns = 0  # breakers opened and closed so far: the order in which attempts and turns came
 
     def check(self, connection: Connection, model: str | None) -> Verdict:
         """Whether it may be tried now. Changes nothing."""
@@ -97,111 +125,170 @@ class Health:
         if state is None:
             return _FINE
         now = self._now()
-        if model is not None and state.models.get(model, 0.0) > now:
-            left = state.models[model] - now
-            return Verdict(False, FaultKind.MODEL_MISSING, _REASONS[FaultKind.MODEL_MISSING], left)
-        if state.kind is None:
-            return _FINE
-        reason = _REASONS.get(state.kind, f"it failed repeatedly (last: {state.kind.value})")
-        if state.kind is FaultKind.AUTH:
-            return Verdict(False, state.kind, reason, None)
-        if state.closed_until > now:
-            return Verdict(False, state.kind, reason, state.closed_until - now, state.probe is not None)
-        if state.probe is not None:
-            return Verdict(False, state.kind, f"{reason}; a probe is under way", 1.0, True)
-        return _FINE
+        whole, own = _verdict(state.whole, now, _REASONS), _FINE
+        if model is not None and (breaker := state.models.get(model[:_MAX_NAME])) is not None:
+            own = _verdict(breaker, now, _OF_A_MODEL)
+        if whole.usable or own.usable:
+            return own if whole.usable else whole
+        return _both(whole, own)
 
-    def admit(self, connection: Connection) -> Ticket | None:
+    def admit(self, connection: Connection, model: str | None = None) -> Ticket | None:
         """Call right before an attempt: None where a probe is under way already, or was refused since `check`.
 
         An open breaker alone admits before its time: the plan may have nobody better. The ticket goes with what is
         said of the attempt later, so that an older request cannot pass for the probe.
         """
-        state = self._states.get(connection.identity)
-        if state is None or state.kind is None:
-            return Ticket()
-        if state.probe is not None or state.kind is FaultKind.AUTH:
+        state, now = self._state(connection), self._now()
+        whole, own = state.whole, self._own(state, model)
+        if not (whole.admits(now) and (own is None or own.admits(now))):
             return None
-        if state.kind in (FaultKind.QUOTA, FaultKind.RATE) and state.closed_until > self._now():
-            return None
-        ticket = Ticket()
-        if state.kind is not FaultKind.RATE:
-            state.probe = ticket
+        ticket = Ticket(self._turns, model, own)
+        whole.probed_by(ticket)
+        if own is not None:
+            own.probed_by(ticket)
         return ticket
 
     def answering(self, connection: Connection, ticket: Ticket) -> None:
         """The attempt has said its first content: if it is the probe, others need not wait for its end."""
-        state = self._states.get(connection.identity)
-        if state is not None and state.probe is ticket:  # the failures stay: should it break off, one is enough
-            state.probe, state.kind, state.closed_until = None, None, 0.0
+        ticket.heard = True
+        self._state(connection).whole.good = True
+        if ticket.own is not None:
+            ticket.own.good = True
+        for scope in ticket.probes:
+            if scope.probe is ticket:
+                self._recovered(scope, ticket)
 
     def succeeded(self, connection: Connection, model: str | None, ticket: Ticket) -> None:
         """An attempt ended well. One that began before the connection was closed does not open it again."""
-        state = self._states.setdefault(connection.identity, _State())
-        now = self._now()
-        state.outcomes.append((now, True))
-        if model is not None:
-            state.models.pop(model, None)
-        probed = state.probe is ticket
-        if state.kind is FaultKind.AUTH or (not probed and (state.closed_until > now or state.probe is not None)):
+        state, now = self._state(connection), self._now()
+        self._well(state.whole, model, ticket, now)
+        own = ticket.own if ticket.model == model else self._own(state, model)
+        if own is not None:
+            if own.kind is FaultKind.MODEL_MISSING:
+                own.close(now, own.turn)
+            self._well(own, None, ticket, now)
+
+    def _well(self, scope: Breaker, source: str | None, ticket: Ticket, now: float) -> None:
+        scope.good = True
+        if scope.kind is not None:
+            if scope.probe is not ticket and (scope.shut(now) or scope.probe is not None or ticket.turn < scope.turn):
+                return
+            self._recovered(scope, ticket)
+        elif ticket.turn < scope.turn:
             return
-        state.failures, state.kind, state.probe, state.openings = 0, None, None, 0
-        state.closed_until = 0.0
+        scope.succeeded(source, now)
+
+    def _recovered(self, scope: Breaker, ticket: Ticket) -> None:
+        """It is well again, and the ticket speaks for what comes after."""
+        if scope.kind in _OF_THE_WAY:
+            scope.forgive()
+        scope.close(self._now(), self._turn())
+        ticket.turn = max(ticket.turn, scope.turn)
 
     def failed(self, connection: Connection, model: str | None, fault: Fault, ticket: Ticket) -> None:
-        """An attempt failed by the provider's fault; other faults change nothing."""
+        """An attempt failed by the provider's fault; other faults change nothing.
+
+        What was under way when a breaker turned says nothing of now: it neither opens nor lengthens. What the provider
+        itself says (a refused key, a quota, how long to wait) holds all the same.
+        """
+        probed = [scope for scope in ticket.probes if scope.probe is ticket]
+        self.released(connection, ticket)
         if not fault.falls_back:
-            self.released(connection, ticket)
             return
-        state = self._states.setdefault(connection.identity, _State())
-        probed = state.probe is ticket
-        if probed:
-            state.probe = None
-        now = self._now()
+        state = self._state(connection)
+        own = ticket.own if ticket.model == model else self._own(state, model)
+        failure = _failure(state, own, model, fault, ticket, probed)
+        whole, now = state.whole, self._now()
+        failure.about.good = False
+        if failure.answered and whole in probed and whole.kind in _OF_THE_WAY:
+            self._recovered(whole, ticket)
+            probed.remove(whole)
         match fault.kind:
-            case FaultKind.MODEL_MISSING:
-                if model is not None:
-                    self._miss(state, model, now)
             case FaultKind.AUTH:
-                state.kind = FaultKind.AUTH
+                whole.note(fault.kind, now)
+                whole.turn = self._turn()
+                whole.rest(FaultKind.AUTH, 0.0, now)
             case FaultKind.QUOTA:
-                self._close(state, FaultKind.QUOTA, now + _QUOTA, probed)
+                self._used_up(whole, failure, now)
             case FaultKind.RATE:
-                wait = fault.retry_after if fault.retry_after is not None else _RATE
-                self._close(state, FaultKind.RATE, now + min(wait, _RATE_MAX), probed)
+                self._limited(state, failure, now)
+            case FaultKind.MODEL_MISSING:
+                self._missing(whole, failure, now)
             case _:
-                self._count(state, fault.kind, now, probed)
+                self._count(whole, failure, now)
 
-    def _miss(self, state: _State, model: str, now: float) -> None:
-        if len(state.models) >= _MAX_MODELS:
-            state.models = {name: until for name, until in state.models.items() if until > now}
-        if len(state.models) < _MAX_MODELS:
-            state.models[model] = now + _MODEL
-
-    def _close(self, state: _State, kind: FaultKind, until: float, probed: bool) -> None:
-        """Closed until then. Many requests fail at once: a late one never shortens what an earlier one found."""
-        if state.kind is FaultKind.AUTH or (state.closed_until > until and not probed):
+    def _used_up(self, whole: Breaker, failure: _Failure, now: float) -> None:
+        """The quota of the key, or of the model there: an hour from when it was first said."""
+        scope = failure.about
+        known = scope.kind is FaultKind.QUOTA and scope.shut(now)
+        recovered_since = scope.kind is None and not failure.news(scope)
+        if known or recovered_since or scope.kind is FaultKind.AUTH:
             return
-        state.kind, state.closed_until = kind, until
+        for noting in (whole, scope):
+            noting.note(FaultKind.QUOTA, now)
+        scope.turn = self._turn()
+        scope.rest(FaultKind.QUOTA, _QUOTA, now)
 
-    def _count(self, state: _State, kind: FaultKind, now: float, probed: bool) -> None:
-        """A breaker failure: open after five in a row, or half of five and more within 30 s."""
-        state.failures += 1
-        state.outcomes.append((now, False))
-        recent = [good for at, good in state.outcomes if now - at <= _WINDOW]
-        often = len(recent) >= _WINDOW_MIN and recent.count(False) * 2 >= len(recent)
-        if state.kind is FaultKind.AUTH or (state.closed_until > now and not probed):
-            return  # closed already: requests that were under way then are no further openings
-        if probed or state.failures >= _CONSECUTIVE or often:
-            state.openings += 1
-            until = now + min(_OPEN * state.openings, _OPEN_MAX) * self._jitter()
-            self._close(state, kind, until, probed)
+    def _limited(self, state: _State, failure: _Failure, now: float) -> None:
+        """It asked to wait. A late answer makes a wait longer only where the provider says for how long."""
+        about, told = failure.about, failure.fault.retry_after
+        wait = _RATE if told is None else min(told, _RATE_MAX)
+        if about.kind is FaultKind.AUTH or (about.shut(now) and about.until >= now + wait):
+            return
+        if told is None and (about.shut(now) or not failure.news(about)):
+            return
+        about.note(FaultKind.RATE, now)
+        state.whole.note(FaultKind.RATE, now)
+        about.rest(FaultKind.RATE, wait, now)
+        limited = [b.until for b in state.models.values() if b.kind is FaultKind.RATE and b.until > now]
+        if about is not state.whole and len(limited) > 1:
+            self._limited_as_a_whole(state.whole, min(limited), now)
+
+    def _limited_as_a_whole(self, whole: Breaker, until: float, now: float) -> None:
+        """Two models at once: the limit is the account's, until the first of them may be asked again."""
+        if whole.kind in (None, FaultKind.RATE) and whole.until < until:
+            whole.rest(FaultKind.RATE, until - now, now)
+
+    def _missing(self, whole: Breaker, failure: _Failure, now: float) -> None:
+        own = failure.own
+        if own is None or not failure.news(own) or (own.shut(now) and own.until > now + _MODEL):
+            return
+        if own.kind is FaultKind.MODEL_MISSING and own.shut(now):
+            return
+        own.note(FaultKind.MODEL_MISSING, now)
+        whole.note(FaultKind.MODEL_MISSING, now)
+        own.rest(FaultKind.MODEL_MISSING, _MODEL, now)
+
+    def _count(self, whole: Breaker, failure: _Failure, now: float) -> None:
+        """A breaker failure: of the model it was about and, for the case that others fail too, of the whole."""
+        source = None
+        if failure.own is not None and failure.about is failure.own:
+            source = failure.source
+            self._count_in(failure.own, None, failure, now)
+        self._count_in(whole, source, failure, now)
+
+    def _count_in(self, scope: Breaker, source: str | None, failure: _Failure, now: float) -> None:
+        if not failure.news(scope):
+            return
+        many = scope.failed(failure.fault.kind, source, now)
+        # That something else fails says nothing of a quota: its probe is made again.
+        probed = scope in failure.probed and scope.kind is not FaultKind.QUOTA
+        if probed or (many and not scope.shut(now)):
+            scope.open(failure.fault.kind, now, self._jitter(), self._turn())
 
     def released(self, connection: Connection, ticket: Ticket) -> None:
         """The attempt ended without saying anything of the provider (the client left, or erred)."""
+        for scope in ticket.probes:
+            if scope.probe is ticket:
+                scope.out = None
+
+    def proven(self, connection: Connection, model: str | None) -> bool:
+        """Whether the latest outcome seen of this model there (None: of the whole) was good; first content counts."""
         state = self._states.get(connection.identity)
-        if state is not None and state.probe is ticket:
-            state.probe = None
+        if state is None or model is None:
+            return state is not None and state.whole.good is True
+        own = state.models.get(model[:_MAX_NAME])
+        return own is not None and own.good is True and state.whole.good is not False
 
     def retain(self, connections: Iterable[Connection]) -> None:
         """Forget what belongs to no connection any more, ten minutes later (a removal may be undone)."""
@@ -215,13 +302,86 @@ class Health:
                 del self._states[identity]
 
     def state(self, connection: Connection) -> BreakerState:
-        """For metrics."""
+        """Of the whole connection, for metrics."""
         state = self._states.get(connection.identity)
-        if state is None or state.kind is None:
-            return BreakerState.CLOSED
-        if state.kind is FaultKind.AUTH:
-            return BreakerState.DISABLED
-        if state.closed_until <= self._now():
-            return BreakerState.CLOSED if state.kind is FaultKind.RATE else BreakerState.HALF_OPEN
-        named = {FaultKind.QUOTA: BreakerState.QUOTA, FaultKind.RATE: BreakerState.COOLING}
-        return named.get(state.kind, BreakerState.OPEN)
+        return BreakerState.CLOSED if state is None else state.whole.state(self._now())
+
+    def report(self, connection: Connection) -> Report:
+        """All that is known of it."""
+        state = self._states.get(connection.identity)
+        if state is None:
+            return Report()
+        now, whole = self._now(), state.whole
+        return Report(
+            whole.state(now),
+            whole.in_state_for(now),
+            whole.last_error,
+            None if whole.last_error is None else now - whole.last_error_at,
+            whole.failures,
+            whole.wait(now),
+            tuple(
+                ModelReport(name, own.state(now), own.last_error, own.wait(now))
+                for name, own in state.models.items()
+                if own.state(now) is not BreakerState.CLOSED
+            ),
+        )
+
+    def _state(self, connection: Connection) -> _State:
+        state = self._states.get(connection.identity)
+        if state is None:
+            state = self._states[connection.identity] = _State()
+        return state
+
+    def _own(self, state: _State, model: str | None) -> Breaker | None:
+        """What is known of a model there, made where nothing is. Of too many the least is forgotten."""
+        if model is None:
+            return None
+        name, models = model[:_MAX_NAME], state.models
+        own = models.pop(name, None)
+        if own is None:
+            if len(models) >= _MAX_MODELS:
+                del models[_least(models, self._now())]
+            own = Breaker()
+        models[name] = own
+        return own
+
+    def _turn(self) -> int:
+        self._turns += 1
+        return self._turns
+
+
+def _least(models: Mapping[str, Breaker], now: float) -> str:
+    """Who is forgotten first: the well, then the missing (names are easily made up), then what was used longest ago."""
+    well = (name for name, own in models.items() if own.state(now) is BreakerState.CLOSED)
+    missing = (name for name, own in models.items() if own.kind is FaultKind.MODEL_MISSING)
+    return next(well, None) or next(missing, None) or next(iter(models))
+
+
+def _failure(
+    state: _State, own: Breaker | None, model: str | None, fault: Fault, ticket: Ticket, probed: list[Breaker]
+) -> _Failure:
+    late = ticket.turn < max(state.whole.turn, own.turn if own is not None else 0)
+    answered = (ticket.heard or fault.status is not None) and fault.kind not in _OF_THE_WAY
+    lost = fault.kind is FaultKind.INTERRUPTED and not answered
+    whole = lost or (fault.kind in _OF_THE_WHOLE and not fault.of_model)
+    about = state.whole if own is None or whole else own
+    return _Failure(fault, about, own, model, answered, late, probed)
+
+
+def _verdict(breaker: Breaker, now: float, reasons: Mapping[FaultKind, str]) -> Verdict:
+    wait = breaker.wait(now)
+    if breaker.kind is None or (wait is None and breaker.kind is not FaultKind.AUTH):
+        return _FINE
+    of = " with this model" if reasons is _OF_A_MODEL else ""
+    reason = reasons.get(breaker.kind, f"it failed repeatedly{of} (last: {breaker.kind.value})")
+    if not breaker.shut(now):
+        reason = f"{reason}; a probe is under way"
+    return Verdict(False, breaker.kind, reason, wait, breaker.probe is not None)
+
+
+def _both(whole: Verdict, own: Verdict) -> Verdict:
+    """Neither may be tried: what no early attempt would help decides, and the longer wait."""
+    if whole.retry_in is None or own.retry_in is None:
+        return whole if whole.retry_in is None else own
+    told = max(whole, own, key=lambda verdict: (verdict.kind in FIRM, verdict.retry_in))
+    return replace(told, retry_in=max(whole.retry_in, own.retry_in), probing=whole.probing or own.probing)

@@ -45,6 +45,7 @@ _ANSWERS: Final[dict[FaultKind, tuple[int, str, bool]]] = {
     FaultKind.OVERLOAD: (503, "upstream_overloaded", True),
     FaultKind.TIMEOUT: (504, "upstream_timeout", True),
     FaultKind.STALL: (504, "upstream_timeout", True),
+    FaultKind.SLOW: (504, "upstream_timeout", True),
     FaultKind.UPSTREAM_5XX: (502, "upstream_error", True),
     FaultKind.CONNECT: (502, "upstream_unreachable", True),
     FaultKind.DNS: (502, "upstream_unreachable", True),

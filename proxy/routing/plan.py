@@ -48,6 +48,17 @@ _WAYS: Final = {
 }
 
 
+class Reading(StrEnum):
+    """How the `model` of a request is read; the first that fits."""
+
+    NONE = "none"  # the request names none
+    ALIAS = "alias"  # a name under `models:` in redeo.yaml
+    AUTO = "auto"
+    PROVIDER = "provider"  # `provider/model`, with a connection to that provider
+    VENDOR = "vendor"  # the same without one: whoever lists that very id
+    BARE = "bare"  # any other name
+
+
 class ModelLists(Protocol):
     """What is known of the models that connections serve."""
 
@@ -108,12 +119,23 @@ class NoPlan(Exception):
         return Fault(kind, self.answer.message, Phase.NOT_SENT, code=self.answer.code)
 
 
+def reading(snapshot: Snapshot, model: str | None) -> Reading:
+    """As what the name is to be resolved."""
+    if model is None:
+        return Reading.NONE
+    if model in snapshot.settings.models:
+        return Reading.ALIAS
+    if model == AUTO:
+        return Reading.AUTO
+    provider, slash, _ = model.partition("/")
+    if slash and snapshot.connection(provider) is not None:
+        return Reading.PROVIDER
+    return Reading.VENDOR if slash and provider in snapshot.providers else Reading.BARE
+
+
 def needs_lists(snapshot: Snapshot, model: str | None) -> bool:
     """Whether model lists have to be known to resolve the name: it is neither alias, nor `provider/...`, nor `auto`."""
-    if model is None or model == AUTO or model in snapshot.settings.models:
-        return False
-    provider, slash, _ = model.partition("/")
-    return not (slash and snapshot.connection(provider) is not None)
+    return reading(snapshot, model) in (Reading.VENDOR, Reading.BARE)
 
 
 def resolve(
@@ -132,11 +154,11 @@ def resolve(
                 '{"provider": "openai", "api_key": "..."}',
             )
         )
-    named = _by_name(snapshot, model, lists)
+    found = named(snapshot, model, lists)
     ways = _WAYS.get(operation, ()) if translate else ()
-    speaking = [able for target in named if (able := _speaking(target, operation, ways)) is not None]
+    speaking = [able for target in found if (able := _speaking(target, operation, ways)) is not None]
     if not speaking:
-        raise NoPlan(_not_spoken(snapshot, operation, model, named))
+        raise NoPlan(_not_spoken(snapshot, operation, model, found))
     return tuple(_judged(target) for target in speaking)
 
 
@@ -150,23 +172,31 @@ def _speaking(target: Target, operation: Operation, ways: Sequence[Operation]) -
     return None if via is None else replace(target, via=via)
 
 
-def _by_name(snapshot: Snapshot, model: str | None, lists: ModelLists) -> list[Target]:
+def named(snapshot: Snapshot, model: str | None, lists: ModelLists) -> list[Target]:
+    """Whom the name means, in the order to try, whatever is asked of them. Raises NoPlan."""
     if model is None:
         return [Target(c, None) for c in snapshot.connections]
-    if model in snapshot.settings.models:
-        return _alias(snapshot, model)
-    if model == AUTO:
-        return [_by_default(c) for c in snapshot.connections]
-    provider, slash, rest = model.partition("/")
-    connection = snapshot.connection(provider) if slash else None
-    if connection is not None:
-        if not rest:
-            message = f"`{model}` names no model; write `{model}` with one of GET /v1/models behind it"
-            raise NoPlan(_refused(404, "model_not_found", message, "model"))
-        return [Target(connection, rest)]
-    if slash and provider in snapshot.providers:
-        return _foreign_prefix(snapshot, provider, model, lists)
-    return _bare(snapshot, model, lists)
+    match reading(snapshot, model):
+        case Reading.ALIAS:
+            return _alias(snapshot, model)
+        case Reading.AUTO:
+            return [_by_default(c) for c in snapshot.connections]
+        case Reading.PROVIDER:
+            return _of_one(snapshot, model)
+        case Reading.VENDOR:
+            return _foreign_prefix(snapshot, model, lists)
+        case _:
+            return _bare(snapshot, model, lists)
+
+
+def _of_one(snapshot: Snapshot, model: str) -> list[Target]:
+    """`provider/model`: that provider alone."""
+    provider, _, rest = model.partition("/")
+    connection = snapshot.connection(provider)
+    if connection is None or not rest:
+        message = f"`{model}` names no model; write `{model}` with one of GET /v1/models behind it"
+        raise NoPlan(_refused(404, "model_not_found", message, "model"))
+    return [Target(connection, rest)]
 
 
 def _by_default(connection: Connection) -> Target:
@@ -189,8 +219,9 @@ def _alias(snapshot: Snapshot, alias: str) -> list[Target]:
     return found
 
 
-def _foreign_prefix(snapshot: Snapshot, provider: str, model: str, lists: ModelLists) -> list[Target]:
+def _foreign_prefix(snapshot: Snapshot, model: str, lists: ModelLists) -> list[Target]:
     """`vendor/model` where the vendor is a provider without a connection: others may list that very id."""
+    provider = model.partition("/")[0]
     found = [Target(c, model) for c in snapshot.connections if model in _known(c, lists)]
     if not found:
         message = f"there is no connection to {provider}; add one with `redeo providers add {provider}`"
@@ -226,9 +257,9 @@ def _judged(target: Target) -> Target:
     return target if fault is None else replace(target, why_not=fault)
 
 
-def _not_spoken(snapshot: Snapshot, operation: Operation, model: str | None, named: list[Target]) -> GatewayAnswer:
+def _not_spoken(snapshot: Snapshot, operation: Operation, model: str | None, found: list[Target]) -> GatewayAnswer:
     able = [c.provider for c in snapshot.connections if c.speaks(operation)]
-    asked = ", ".join(dict.fromkeys(t.connection.provider for t in named))
+    asked = ", ".join(dict.fromkeys(t.connection.provider for t in found))
     could = f"connected ones that do: {', '.join(able)}" if able else "no connected provider does"
     of = f" for the model `{model[:100]}`" if model else ""
     message = f"{asked} would serve this{of}, but not in the form `{operation.value}`; {could}"
@@ -243,7 +274,7 @@ def plan(targets: Sequence[Target], health: Health, max_attempts: int) -> Plan:
     """The attempts to make now. If all that is left is open breakers, the one nearest recovery is tried once."""
     candidates: list[Candidate] = []
     skipped: list[Skipped] = []
-    nearest: tuple[float, Target] | None = None
+    nearest: tuple[float, Target, Skipped] | None = None
     for target in targets:
         who = target.connection.provider
         if target.why_not is not None:
@@ -254,12 +285,13 @@ def plan(targets: Sequence[Target], health: Health, max_attempts: int) -> Plan:
             candidates.append(Candidate(target.connection, target.model, target.via))
             continue
         kind = verdict.kind or FaultKind.GATEWAY
-        skipped.append(Skipped(who, kind, f"{who}: {verdict.reason}", verdict.retry_in))
+        skipped.append(left := Skipped(who, kind, f"{who}: {verdict.reason}", verdict.retry_in))
         wait = verdict.retry_in
         recovers = kind in _BREAKER_KINDS and not verdict.probing
         if recovers and wait is not None and (nearest is None or wait < nearest[0]):
-            nearest = (wait, target)
+            nearest = (wait, target, left)
     if not candidates and nearest is not None:
-        candidates.append(Candidate(nearest[1].connection, nearest[1].model, nearest[1].via))
-        skipped = [s for s in skipped if s.connection != nearest[1].connection.provider]
+        _, chosen, entry = nearest
+        candidates.append(Candidate(chosen.connection, chosen.model, chosen.via))
+        skipped = [s for s in skipped if s is not entry]
     return Plan(tuple(candidates[:max_attempts]), tuple(skipped))

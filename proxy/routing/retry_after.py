@@ -2,7 +2,7 @@
 
 Sources: RFC 9110 section 10.2.3 (`Retry-After`); OpenAI "Rate limits" (`retry-after-ms`, `x-ratelimit-reset-*` as Go
 durations); Anthropic "Rate limits" (`anthropic-ratelimit-*-reset`, RFC 3339); Azure (`x-ms-retry-after-ms`); Google
-`google.rpc.RetryInfo`; Groq's "try again in 5.289s". Read 2026-11.
+`google.rpc.RetryInfo`; in the message: Groq's "try again in 5.289s", Azure's "retry after 26 seconds". Read 2026-11.
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ _DIGITS: Final = r"(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})"
 _PLAIN: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _GO: Final = re.compile(rf"({_DIGITS})(ms|us|µs|ns|h|m|s)")
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_WORDS: Final = r"(?:ms|milliseconds?|h(?:ours?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)"
 _TEXT: Final = re.compile(
-    rf"(?:try again|retry)\s+(?:again\s+)?in\s+((?:{_DIGITS}(?:ms|h|m|s)\b\s*|{_DIGITS}(?:ms|h|m|s)(?=[0-9.]))+)",
-    re.IGNORECASE,
+    rf"(?:try again|retry)\s+(?:again\s+)?(?:in|after)\s+((?:{_DIGITS} ?{_WORDS}(?=[0-9.]|\b)\s?)+)", re.IGNORECASE
 )
+_PART: Final = re.compile(rf"({_DIGITS}) ?({_WORDS})", re.IGNORECASE)
+_REMAINING: Final = "x-ratelimit-remaining"
+_RESET: Final = "x-ratelimit-reset"
+_EPOCH: Final = 1e9  # from here on a number of seconds is a date
 _ANTHROPIC: Final = ("requests", "tokens", "input-tokens", "output-tokens")
 
 
@@ -34,15 +38,27 @@ def retry_after(headers: Sequence[tuple[str, str]], body: bytes, wall: datetime)
 
     `headers` have lower-case names; `wall` is the present (aware), used where the answer has no `Date`.
     """
-    given: dict[str, list[str]] = {}
-    for name, value in headers:
-        given.setdefault(name, []).append(value)
+    given = _by_name(headers)
+    now = _date(given.get("date", [""])[0]) or wall  # the provider's own clock, where it shows it
     for find in (_explicit, _anthropic, _resets):
-        found = [seconds for seconds in find(given, wall) if seconds is not None]
+        found = [seconds for seconds in find(given, now) if seconds is not None]
         if found:
             return _bounded(max(found))
     told = _from_body(body)
     return _bounded(told) if told is not None else None
+
+
+def asked_for(headers: Sequence[tuple[str, str]], wall: datetime) -> bool:
+    """Whether it says in so many words when to come back, and not only when its counts begin anew."""
+    given = _by_name(headers)
+    return any(seconds is not None for seconds in _explicit(given, wall))
+
+
+def _by_name(headers: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    given: dict[str, list[str]] = {}
+    for name, value in headers:
+        given.setdefault(name, []).append(value)
+    return given
 
 
 def _bounded(seconds: float) -> float:
@@ -58,13 +74,12 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _explicit(given: Mapping[str, list[str]], wall: datetime) -> list[float | None]:
+def _explicit(given: Mapping[str, list[str]], now: datetime) -> list[float | None]:
     found: list[float | None] = []
     for name in ("retry-after-ms", "x-ms-retry-after-ms"):
         for text in given.get(name, []):
             number = _number(text)
             found.append(None if number is None else number / 1000)
-    now = _date(given.get("date", [""])[0]) or wall
     for text in given.get("retry-after", []):
         number = _number(text)
         if number is None:
@@ -82,33 +97,44 @@ def _date(text: str) -> datetime | None:
     return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
 
 
-def _anthropic(given: Mapping[str, list[str]], wall: datetime) -> list[float | None]:
+def _anthropic(given: Mapping[str, list[str]], now: datetime) -> list[float | None]:
     found: list[float | None] = []
     for kind in _ANTHROPIC:
         remaining = given.get(f"anthropic-ratelimit-{kind}-remaining", [""])[0]
         if _number(remaining) == 0:
-            found += [_until(text, wall) for text in given.get(f"anthropic-ratelimit-{kind}-reset", [])]
+            found += [_until(text, now) for text in given.get(f"anthropic-ratelimit-{kind}-reset", [])]
+    if given.get("anthropic-ratelimit-unified-status", [""])[0].startswith("allowed"):
+        return found  # a subscription's count that has not run out
     for text in given.get("anthropic-ratelimit-unified-reset", []):
         number = _number(text)
-        found.append(None if number is None else number - wall.timestamp())
+        found.append(None if number is None else number - now.timestamp())
     return found
 
 
-def _until(text: str, wall: datetime) -> float | None:
+def _until(text: str, now: datetime) -> float | None:
     try:
         when = datetime.fromisoformat(text.strip())
     except ValueError:
         return None
     aware = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
-    return (aware - wall).total_seconds()
+    return (aware - now).total_seconds()
 
 
-def _resets(given: Mapping[str, list[str]], wall: datetime) -> list[float | None]:
+def _resets(given: Mapping[str, list[str]], now: datetime) -> list[float | None]:
+    """Of each count that is used up, under whatever name: `-requests`, `-tokens-minute` (Cerebras), none at all."""
     found: list[float | None] = []
-    for kind in ("requests", "tokens"):
-        if _number(given.get(f"x-ratelimit-remaining-{kind}", [""])[0]) == 0:
-            found += [_go_duration(text) for text in given.get(f"x-ratelimit-reset-{kind}", [])]
+    for name, values in given.items():
+        if name.startswith(_REMAINING) and _number(values[0]) == 0:
+            found += [_reset(text, now) for text in given.get(_RESET + name.removeprefix(_REMAINING), [])]
     return found
+
+
+def _reset(text: str, now: datetime) -> float | None:
+    """A duration, a date, or a number: seconds, or (OpenRouter) milliseconds since 1970."""
+    number = _number(text)
+    if number is None or number < _EPOCH:
+        return _until(text, now) if number is None and "-" in text else _go_duration(text)
+    return number / (1000 if number >= _EPOCH * 1000 else 1) - now.timestamp()
 
 
 def _go_duration(text: str) -> float | None:
@@ -147,4 +173,10 @@ def _from_body(body: bytes) -> float | None:
         if seconds is not None:
             return seconds
     told = _TEXT.search(body.decode("utf-8", "replace"))
-    return _go_duration(told[1].strip()) if told is not None else None
+    return sum(_in_words(*part) for part in _PART.findall(told[1])) if told is not None else None
+
+
+def _in_words(number: str, unit: str) -> float:
+    """`5.289s`, `1 minute`: the first letter tells, but for milliseconds."""
+    short = unit.lower()
+    return float(number) * _UNITS["ms" if short.startswith(("ms", "mil")) else short[0]]

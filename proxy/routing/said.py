@@ -57,8 +57,8 @@ def error_of(value: Mapping[str, Any], headers: Sequence[tuple[str, str]] = ()) 
     message = found.get("message", found.get("Message"))
     text = _text(message) or _text(found.get("detail")) or _text(found.get("msg"))
     raw = found.get("metadata")
-    more = raw.get("raw") if isinstance(raw, dict) else None
-    if isinstance(more, str) and more and more not in text:
+    more = _behind(raw.get("raw")) if isinstance(raw, dict) else ""
+    if more and more not in text:
         text = f"{text}: {more}" if text else more
     if text:
         found["message"] = text
@@ -66,6 +66,15 @@ def error_of(value: Mapping[str, Any], headers: Sequence[tuple[str, str]] = ()) 
     if isinstance(named, str) and named and not found.get("code"):
         found["code"] = named.partition(":")[0].rpartition("#")[2]
     return found
+
+
+def _behind(raw: object) -> str:
+    """What a provider behind the provider said: its message, or its very words."""
+    if not isinstance(raw, str):
+        return ""
+    inner = object_of(raw.encode("utf-8", "replace"))
+    found = _inner(inner) if inner is not None else {}
+    return _text(found.get("message", found.get("Message"))) or raw
 
 
 def _inner(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import asyncio
 import io
 import ssl
 from collections.abc import Iterable
-from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Final
 from urllib.parse import urlsplit
@@ -21,7 +20,8 @@ from aiohttp import payload
 from multidict import CIMultiDict
 from yarl import URL
 
-from config.model import Connection
+from config.addresses import Reach, numeric, reach
+from config.model import Connection, Secret
 from proxy.fault import FaultKind, Phase
 from proxy.upstream.addresses import DeniedAddress, guarded_socket
 
@@ -55,10 +55,12 @@ class UpstreamResponse:
 
     __slots__ = ("_lost", "_open_ended", "_response", "headers", "status")
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, secret: Secret | None) -> None:
         self._response = response
         self.status = response.status
         self.headers: list[tuple[str, str]] = [(k.lower(), v) for k, v in response.headers.items()]
+        if secret is not None and _repeats(response, secret):
+            self.headers = [(k, v) for k, v in self.headers if not _holds(v, secret)]
         # Only the end of the connection ends such a body, and aiohttp takes a reset for that end too.
         self._open_ended = not {"content-length", "transfer-encoding"} & {name for name, _ in self.headers}
         # When the framing of a body is broken, aiohttp (3.14) closes the socket and tells nobody who reads.
@@ -155,7 +157,7 @@ class Client:
             )
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             raise _mapped(exc) from None
-        return UpstreamResponse(response)
+        return UpstreamResponse(response, connection.secret)
 
     def _session(self, connection: Connection) -> aiohttp.ClientSession:
         parts = urlsplit(connection.base_url)
@@ -206,10 +208,19 @@ async def _note_reuse(
 
 
 def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    address = numeric(host)
+    return host == "localhost" if address is None else reach(address) is Reach.LOOPBACK
+
+
+def _repeats(response: aiohttp.ClientResponse, secret: Secret) -> bool:
+    """Whether the key that was sent comes back in a header."""
+    values = b"\n".join(value for _, value in response.raw_headers)
+    return secret.scrub(values) != values
+
+
+def _holds(value: str, secret: Secret) -> bool:
+    raw = value.encode("utf-8", "surrogateescape")
+    return secret.scrub(raw) != raw
 
 
 def _name(exc: BaseException) -> str:

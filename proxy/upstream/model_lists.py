@@ -24,7 +24,7 @@ _KEEP: Final = 3600.0
 _RETRY: Final = 60.0
 _PATIENCE: Final = 2.0  # seconds that a request waits for lists it knows nothing of
 _CALL_SECONDS: Final = 10.0
-_MAX_BYTES: Final = 16 * 1024 * 1024
+_MAX_BYTES: Final = 4 * 1024 * 1024  # of all pages; the longest list known has half a megabyte
 _MAX_PAGES: Final = 20
 
 
@@ -103,8 +103,10 @@ class ModelLists:
         """Ask the provider now. Raises ListUnavailable."""
         models: list[Mapping[str, Any]] = []
         query = ""
+        room = _MAX_BYTES
         for _ in range(_MAX_PAGES):
-            page = await self._page(connection, query)
+            page, size = await self._page(connection, query, room)
+            room -= size
             found = _parse(page, connection.spec.quirks.model_prefix)
             if found is None:
                 raise ListUnavailable("its answer is no model list")
@@ -115,7 +117,8 @@ class ModelLists:
             query = f"after_id={quote(last, safe='')}"
         return models
 
-    async def _page(self, connection: Connection, query: str) -> Mapping[str, Any]:
+    async def _page(self, connection: Connection, query: str, room: int) -> tuple[Mapping[str, Any], int]:
+        """One page and its size, which is at most `room`. Raises ListUnavailable."""
         url = connection.url(Operation.MODELS) + (f"?{query}" if query else "")
         try:
             url, credential = sign(connection, Operation.MODELS, url)
@@ -126,7 +129,7 @@ class ModelLists:
         request = UpstreamRequest("GET", url, headers, None, 5.0)
         try:
             async with asyncio.timeout(_CALL_SECONDS):
-                status, body = await self._get(connection, request)
+                status, body = await self._get(connection, request, room)
         except TimeoutError:
             raise ListUnavailable(f"no answer within {_CALL_SECONDS:g} s", kind=FaultKind.TIMEOUT) from None
         except UpstreamError as exc:
@@ -138,18 +141,19 @@ class ModelLists:
         except ValueError:
             raise ListUnavailable("its answer is not JSON") from None
         if isinstance(value, list):
-            return {"data": value}
-        return value if isinstance(value, dict) else {}
+            return {"data": value}, len(body)
+        return value if isinstance(value, dict) else {}, len(body)
 
-    async def _get(self, connection: Connection, request: UpstreamRequest) -> tuple[int, bytes]:
+    async def _get(self, connection: Connection, request: UpstreamRequest, room: int) -> tuple[int, bytes]:
         response = await self._client.send(connection, request)
         try:
-            body = b""
+            body = bytearray()
             while piece := await response.read():
                 body += piece
-                if len(body) > _MAX_BYTES:
+                if len(body) > room:
                     raise UpstreamError(FaultKind.TOO_LARGE, Phase.SENT, "its model list is too large")
-            return response.status, body
+            said = bytes(body)  # which clients may read, so a key that it repeats is taken out
+            return response.status, said if connection.secret is None else connection.secret.scrub(said)
         finally:
             response.close()
 

@@ -42,6 +42,27 @@ class ScriptedTester:
         return self.result
 
 
+@dataclass(frozen=True)
+class Fares:
+    """The status of a connection."""
+
+    state: str = "closed"
+    since: str | None = None
+    last_error: str | None = None
+    next_probe: str | None = None
+    worker: int = 7
+
+
+class ScriptedStatus:
+    """Says of every connection what it was told to."""
+
+    def __init__(self) -> None:
+        self.fares = Fares()
+
+    def status(self, connection: Connection) -> Fares:
+        return self.fares
+
+
 @dataclass
 class Answer:
     """One answer, read to its end."""
@@ -148,10 +169,15 @@ def tester() -> ScriptedTester:
 
 
 @pytest.fixture
-async def admin(store: ConfigStore, tester: ScriptedTester) -> AsyncIterator[Admin]:
+def live() -> ScriptedStatus:
+    return ScriptedStatus()
+
+
+@pytest.fixture
+async def admin(store: ConfigStore, tester: ScriptedTester, live: ScriptedStatus) -> AsyncIterator[Admin]:
     app = web.Application()
     for prefix in ("/v1/providers", "/providers"):
-        app.add_subapp(prefix, build(store, tester, caller=lambda _request: "key-1"))
+        app.add_subapp(prefix, build(store, tester, live, caller=lambda _request: "key-1"))
     async with TestClient(TestServer(app)) as client:
         yield Admin(client)
 

@@ -98,11 +98,11 @@ class SlowStore:
 
 @pytest.mark.parametrize(("fault", "outcome"), [(None, "deleted"), (StoreUnavailable("full", full=True), "store_full")])
 async def test_a_client_that_leaves_does_not_stop_the_change_nor_its_line(
-    store: ConfigStore, tester: Any, audit: Audit, fault: Exception | None, outcome: str
+    store: ConfigStore, tester: Any, live: Any, audit: Audit, fault: Exception | None, outcome: str
 ) -> None:
     slow: Any = SlowStore(store)
     slow.fault = fault
-    handlers = Handlers(slow, tester, lambda _request: "key-1")
+    handlers = Handlers(slow, tester, live, lambda _request: "key-1")
     request = make_mocked_request("DELETE", "/openai", match_info={"provider": "openai"})
     call = asyncio.create_task(handlers.remove(request))
     await slow.begun.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,22 @@ async def test_a_default_priority_is_10_after_the_highest_and_at_most_1000(admin
 async def test_one_connection_reads_as_it_is_listed(admin: Any, canary: Canary) -> None:
     added = await admin.add("openai", canary("openai"))
     answer = await admin.call("GET", "/openai")
-    assert (answer.status, answer.json) == (200, added.json)
+    fares = {"state": "closed", "since": None, "last_error": None, "next_probe": None, "worker": 7}
+    assert (answer.status, answer.json) == (200, {**added.json, "status": fares})
+
+
+async def test_how_it_fares_is_told_by_itself_alone(admin: Any, live: Any, canary: Canary) -> None:
+    """The list, and what answers a change, keep the fields of what is configured; so does the version."""
+    added = await admin.add("openai", canary("openai"))
+    before = await admin.call("GET", "/openai")
+    live.fares = replace(live.fares, state="open", since="2026-11-25T12:00:00Z", last_error="tls")
+    after = await admin.call("GET", "/openai")
+    assert after.json["status"] == {**before.json["status"], **asdict(live.fares)}
+    assert after.headers["ETag"] == before.headers["ETag"] == added.headers["ETag"]
+    held = await admin.call("GET", "/openai", headers={"If-None-Match": before.headers["ETag"]})
+    assert held.status == 304
+    assert (await admin.call("GET")).json == {"data": [added.json]}
+    assert "status" not in (await admin.call("PATCH", "/openai", {"priority": 4})).json
 
 
 @pytest.mark.parametrize("change", [{"priority": 1}, {"priority": 1000}, {"label": "π ≈ 3"}])

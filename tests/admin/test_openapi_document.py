@@ -15,6 +15,9 @@ from admin_api import bodies, build, openapi_document
 from config.model import Credential
 from config.store import ConfigStore
 from proxy.front import routes
+from proxy.routing import BreakerState
+from proxy.routing.explain import WhyNot
+from proxy.routing.plan import Reading
 
 HERE = Path(__file__).resolve().parents[2]
 DOCUMENT = json.loads(openapi_document())
@@ -34,9 +37,9 @@ def test_the_document_is_valid_openapi_3_1() -> None:
     assert [str(error) for error in OpenAPIV31SpecValidator(DOCUMENT).iter_errors()] == []
 
 
-def test_the_admin_routes_and_their_descriptions_are_the_same(store: ConfigStore, tester: Any) -> None:
+def test_the_admin_routes_and_their_descriptions_are_the_same(store: ConfigStore, tester: Any, live: Any) -> None:
     parent = web.Application()
-    parent.add_subapp("/v1/providers", build(store, tester))
+    parent.add_subapp("/v1/providers", build(store, tester, live))
     routed = {
         f"{route.method} {re.sub(r':.*?[)][^}]*', '', route.resource.canonical)}"
         for route in parent.router.routes()
@@ -91,9 +94,22 @@ def test_the_schemas_take_the_fields_that_the_bodies_take() -> None:
     assert set(schemas["NewConnection"]["properties"]) == set(bodies.NewConnection.__struct_fields__)
     assert set(schemas["ChangedConnection"]["properties"]) == set(bodies.ChangedConnection.__struct_fields__)
     assert set(schemas["Connection"]["properties"]) == set(bodies.ConnectionView.__struct_fields__)
+    assert set(schemas["ConnectionDetail"]["properties"]) == set(bodies.DetailView.__struct_fields__)
+    assert set(schemas["Status"]["properties"]) == set(bodies.StatusView.__struct_fields__)
     assert set(schemas["TestResult"]["properties"]) == set(bodies.TestView.__struct_fields__)
+    assert schemas["State"]["enum"] == [state.value for state in BreakerState]
+    explanation = schemas["Explanation"]["properties"]
+    assert explanation["read_as"]["enum"] == [way.value for way in Reading]
+    reasons = explanation["left_out"]["items"]["properties"]["reason"]["enum"]
+    assert reasons == [reason.value for reason in WhyNot]
     kinds = schemas["CatalogueEntry"]["properties"]["credentialKind"]["enum"]
     assert set(kinds) == {kind.value for kind in Credential}
+
+
+def test_every_reason_and_state_stands_in_the_pages() -> None:
+    page = (HERE / "docs" / "admin-api.md").read_text()
+    for word in (*WhyNot, *Reading, *BreakerState):
+        assert f"`{word.value}`" in page, word
 
 
 def test_the_version_is_the_project_s() -> None:

@@ -10,7 +10,16 @@ import pytest
 from tests.support.daemon import Redeo
 from tests.support.upstream import chat
 
-ROUTES = ["/", "/healthz", "/metrics", "/v1/models", "/v1/providers", "/v1/providers/catalog", "/nowhere"]
+ROUTES = [
+    "/",
+    "/healthz",
+    "/metrics",
+    "/v1/models",
+    "/v1/providers",
+    "/v1/providers/catalog",
+    "/v1/routing/explain",
+    "/nowhere",
+]
 GOOD_HOSTS = ["127.0.0.1", "127.0.0.1:{port}", "localhost", "LOCALHOST:{port}", "[::1]", "[::1]:{port}", "redeo.lan"]
 BAD_HOSTS = [
     "evil.example",

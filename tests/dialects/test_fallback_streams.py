@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import msgspec
 import pytest
 
 from tests.support.speech import ALL, ANTHROPIC, CHAT, GEMINI, PROVIDERS_ONLY, RESPONSES, Speech, parse
-from tests.support.upstream import stream
+from tests.support.streams import beginnings, behind, numbered, spoken, text_of
 
 PROVIDERS = (*ALL, *PROVIDERS_ONLY)
-TYPES = {"converse": "application/vnd.amazon.eventstream", "ollama_chat": "application/x-ndjson"}
 # Each provider fails once and each answers once, for every client.
 PAIRS = [
     (client, first, PROVIDERS[(n + 1 + shift) % len(PROVIDERS)])
@@ -20,60 +17,6 @@ PAIRS = [
     for n, first in enumerate(PROVIDERS)
 ]
 IDS = [f"{client.name}-from-{second.name}-after-{first.name}" for client, first, second in PAIRS]
-
-
-def beginnings(speech: Speech, body: bytes) -> int:
-    """How often the stream begins, in the word of its dialect."""
-    events = [json.loads(data) for _, data in parse(body)[0] if data != "[DONE]"]
-    if speech is CHAT:
-        return sum(1 for e in events for c in e["choices"] if c["delta"].get("role"))
-    if speech is ANTHROPIC:
-        return sum(1 for e in events if e["type"] == "message_start")
-    if speech is RESPONSES:
-        return sum(1 for e in events if e["type"] == "response.created")
-    return len({e["responseId"] for e in events})
-
-
-def numbered(speech: Speech, body: bytes) -> None:
-    """What counts or names events does so from the beginning and without a gap."""
-    events = [json.loads(data) for _, data in parse(body)[0] if data != "[DONE]"]
-    if speech is RESPONSES:
-        assert [e["sequence_number"] for e in events] == list(range(len(events)))
-        assert len({e["response"]["id"] for e in events if "response" in e}) == 1
-    elif speech is ANTHROPIC:
-        assert [e["index"] for e in events if e["type"] == "content_block_start"] == [0]
-        assert events[0]["type"] == "message_start"
-    elif speech is CHAT:
-        assert len({e["id"] for e in events}) == 1
-        assert [c["finish_reason"] for e in events for c in e["choices"] if c["finish_reason"]] == ["stop"]
-
-
-def text_of(speech: Speech, body: bytes) -> str:
-    events = [json.loads(data) for _, data in parse(body)[0] if data != "[DONE]"]
-    if speech is CHAT:
-        return "".join(c["delta"].get("content") or "" for e in events for c in e["choices"])
-    if speech is ANTHROPIC:
-        return "".join(e["delta"].get("text", "") for e in events if e["type"] == "content_block_delta")
-    if speech is RESPONSES:
-        return "".join(e["delta"] for e in events if e["type"] == "response.output_text.delta")
-    return "".join(part["text"] for e in events for part in e["candidates"][0]["content"]["parts"])
-
-
-def spoken(speech: Speech, events: list[bytes], **options: Any) -> Any:
-    return stream(events, headers={"content-type": TYPES.get(speech.name, "text/event-stream")}, **options)
-
-
-async def behind(redeo: Any, provider: Any, *speakers: tuple[Speech, Any]) -> tuple[Any, list[Any]]:
-    """A daemon in front of these, each speaking one dialect alone."""
-    ups = [await provider(script) for _, script in speakers]
-    names = ("alpha", "beta", "gamma")[: len(ups)]
-    entries = {name: speech.entry(up) for name, up, (speech, _) in zip(names, ups, speakers, strict=True)}
-    server = await redeo(entries)
-    for name, (speech, _) in zip(names, speakers, strict=True):
-        spec = server.daemon.store.current.connection(name).spec
-        speaks = {op: route for op, route in spec.speaks.items() if op.value in (speech.name, "models")}
-        msgspec.structs.force_setattr(spec, "speaks", speaks)
-    return server, ups
 
 
 async def ask(server: Any, client: Speech) -> Any:

@@ -15,7 +15,7 @@ from tests.support.upstream import Wire
 async def test_pings_alone_do_not_keep_it_alive_for_ever(
     bench: Any, speech: Speech, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.engine.relay._PING_LIFE", 0.5)
+    monkeypatch.setattr("proxy.engine.pump._PING_LIFE", 0.5)
 
     async def pings(received: Any, wire: Wire) -> None:
         await wire.head(200, {"content-type": "text/event-stream"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,14 +64,18 @@ class Redeo:
         """Its own API key."""
         return self.daemon.api_key
 
-    async def request(self, method: str, path: str, **arguments: Any) -> Answer:
-        """One request with the daemon's key (unless `headers` say otherwise)."""
+    async def request(
+        self, method: str, path: str, *, heard: Callable[[bytes], None] | None = None, **arguments: Any
+    ) -> Answer:
+        """One request with the daemon's key (unless `headers` say otherwise). `heard`: told what comes, as it comes."""
         headers = {"Authorization": f"Bearer {self.key}", **(arguments.pop("headers", None) or {})}
         pieces, broken = [], False
         async with self.session.request(method, self.base + path, headers=headers, **arguments) as response:
             try:
                 async for piece in response.content.iter_any():
                     pieces.append(piece)
+                    if heard is not None:
+                        heard(piece)
             except aiohttp.ClientError:
                 broken = True
         body = b"".join(pieces)

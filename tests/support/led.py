@@ -15,8 +15,8 @@ class Led(Health):
     def _ticket(self, connection: Connection) -> Ticket:
         return self.__dict__.setdefault("_last", {}).get(connection.identity) or Ticket()
 
-    def admit(self, connection: Connection) -> Ticket | None:
-        ticket = super().admit(connection)
+    def admit(self, connection: Connection, model: str | None = None) -> Ticket | None:
+        ticket = super().admit(connection, model)
         if ticket is not None:
             self.__dict__.setdefault("_last", {})[connection.identity] = ticket
         return ticket

@@ -295,6 +295,7 @@ class Bench:
     answers: list[Answer] = field(default_factory=list)
     eligible: int = 3  # connections that may be tried
     left: int = 0  # requests whose client did not wait for the answer
+    beside: int = 0  # attempts that those were, beside their first
     resent: int = 0  # requests that a dead pooled socket made the daemon send twice
 
     @classmethod
@@ -319,10 +320,10 @@ class Bench:
         """The one tried next."""
         return self.ups["beta"]
 
-    async def ask(self, *, stream: bool = False, **fields: Any) -> Answer:
-        """One request in the dialect."""
+    async def ask(self, *, stream: bool = False, heard: Callable[[bytes], None] | None = None, **fields: Any) -> Answer:
+        """One request in the dialect. `heard`: told what comes, as it comes."""
         body = {**self.speech.body, "stream": stream, **fields}
-        got = await self.server.request("POST", self.speech.path, json=body)
+        got = await self.server.request("POST", self.speech.path, heard=heard, json=body)
         self.answers.append(got)
         return got
 
@@ -354,9 +355,9 @@ class Bench:
         assert await self.server.metric("redeo_requests_in_flight") == 0
         await self._counted()
         # I3: what was tried stood in the head of each answer, so nobody was tried behind it
-        assert await self.metric_sum("redeo_attempts_total") == tried.total() + self.left
+        assert await self.metric_sum("redeo_attempts_total") == tried.total() + self.left + self.beside
         hits = sum(len(up.requests) for up in self.ups.values())
-        assert hits <= tried.total() + self.left + self.resent
+        assert hits <= tried.total() + self.left + self.beside + self.resent
         for name, up in self.ups.items():
             assert len(up.requests) <= tried[name] + self.left + self.resent
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from config.continuing import Way
 from proxy.dialects import read
 from proxy.dialects.base import DialectName, Target
 from proxy.dialects.chat.messages_out import Messages
@@ -139,7 +140,21 @@ def write_request(request: Request, target: Target) -> tuple[dict[str, Any], lis
     if request.stream:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
+    if target.continues is not None and messages:
+        _go_on(body, target.continues)
     return body, losses
+
+
+def _go_on(body: dict[str, Any], way: Way) -> None:
+    """Ask for more of the last message (DeepSeek, "Chat prefix completion"; Mistral, `AssistantMessage`; Kimi and Qwen,
+    "Partial mode"; vLLM, "Chat API", extra parameters; read 2026-11)."""
+    match way:
+        case Way.PREFIX | Way.PARTIAL:
+            body["messages"][-1][way.value] = True
+        case Way.FINAL_MESSAGE:
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
+        case Way.PREFILL:
+            pass
 
 
 def _words(target: Target) -> Mapping[Param, str | Say]:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from config import catalogue, endpoints
 from config.catalogue.__main__ import page
+from config.continuing import Way
 from config.errors import InvalidField
 from config.model import Auth, AuthScheme, Connection, Credential, Operation, ProviderSpec, StreamUsage, join_url
 
@@ -32,6 +33,7 @@ WANTED = [
     "moonshot", "zai", "qwen", "sambanova", "novita", "hyperbolic", "nebius", "siliconflow", "ai21", "github-models",
     "vercel-ai-gateway", "ollama", "lmstudio", "vllm", "llamacpp", "azure-deployments", "voyage",
 ]  # fmt: skip
+ROUTE = {"path", "auth", "stream", "only", "adds", "renames", "continues"}
 LOCAL = {"ollama", "lmstudio", "vllm", "llamacpp"}
 NEEDED = {"label", "credential", "dialect", "auth", "speaks", "default_model", "models", "env", "docs"}
 MAY = {
@@ -90,7 +92,7 @@ def test_a_row_has_the_fields_it_needs_and_none_that_nobody_reads(row: dict[str,
         "rejects",
     }
     for route in row["speaks"].values():
-        assert isinstance(route, str) or {"path"} <= set(route) <= {"path", "auth", "stream", "only", "adds", "renames"}
+        assert isinstance(route, str) or {"path"} <= set(route) <= ROUTE
 
 
 def test_every_text_is_a_text_and_every_flag_a_flag(row: dict[str, Any]) -> None:
@@ -114,6 +116,72 @@ def test_each_way_to_send_a_key_is_well_formed(spec: ProviderSpec) -> None:
         named = auth.scheme in (AuthScheme.HEADER, AuthScheme.QUERY)
         assert bool(re.fullmatch(r"[a-z0-9-]+", auth.name)) is named
     assert spec.auth.scheme is not AuthScheme.NONE or spec.credential is Credential.NONE
+
+
+def test_who_goes_on_from_a_beginning_says_so_in_a_known_way(row: dict[str, Any]) -> None:
+    for name, route in row["speaks"].items():
+        entry = None if isinstance(route, str) else route.get("continues")
+        if entry is None:
+            continue
+        said = {"as": entry} if isinstance(entry, str) else entry
+        assert {"as"} <= set(said) <= {"as", "only", "path", "echoes"}
+        assert Way(said["as"]) is Way.PREFILL or name == "chat"
+        assert said.get("path", "/").startswith("/")
+
+
+@pytest.mark.parametrize(
+    ("provider", "operation", "able", "unable"),
+    [
+        ("anthropic", Operation.MESSAGES, "claude-3-7-sonnet-latest claude-opus-4-20250514 claude-sonnet-4-5 "
+         "claude-haiku-4-5-20251001 claude-opus-4-1 claude-opus-4-5-20251101",
+         "claude-opus-4-6 claude-sonnet-4-6 claude-opus-4-7-20260416 claude-opus-5 claude-sonnet-5-5 claude-mythos-5"),
+        ("vertex", Operation.MESSAGES, "claude-sonnet-4@20250514 claude-opus-4-5@20251101", "claude-sonnet-4-6"),
+        ("bedrock", Operation.CONVERSE, "us.anthropic.claude-sonnet-4-5-20250929-v1:0 amazon.nova-pro-v1:0",
+         "us.anthropic.claude-opus-4-6-v1 meta.llama3-1-70b-instruct-v1:0"),
+        ("openrouter", Operation.CHAT, "anthropic/claude-sonnet-4.5 anthropic/claude-opus-4",
+         "anthropic/claude-sonnet-4.6 openai/gpt-4o google/gemini-2.5-pro"),
+        ("groq", Operation.CHAT, "llama-3.3-70b-versatile", "openai/gpt-oss-120b"),
+        ("qwen", Operation.CHAT, "qwen-plus qwen3-max qwen3-coder-plus", "qwq-plus qwen3-next-80b-a3b-thinking"),
+    ],
+)  # fmt: skip
+def test_a_beginning_is_given_to_those_models_alone_that_take_it(
+    provider: str, operation: Operation, able: str, unable: str
+) -> None:
+    found = connected(ROWS[provider])
+    assert [m for m in able.split() if found.continues(operation, m) is None] == []
+    assert [m for m in (*unable.split(), None) if found.continues(operation, m) is not None] == []
+
+
+def test_what_is_not_known_to_go_on_does_not() -> None:
+    for provider in ("openai", "azure-openai", "cohere", "google", "together", "ollama"):
+        found = connected(ROWS[provider])
+        assert all(found.continues(operation, "m") is None for operation in Operation)
+        assert found.continuing("m", Operation.CHAT) is None
+
+
+def test_a_beginning_goes_where_the_provider_takes_it() -> None:
+    found = connected(ROWS["deepseek"])
+    assert found.continuing("deepseek-v4-pro", Operation.MESSAGES) is Operation.CHAT
+    assert found.url(Operation.CHAT, continues=True) == "https://api.deepseek.com/beta/chat/completions"
+    assert found.url(Operation.CHAT) == "https://api.deepseek.com/chat/completions"
+    assert connected(ROWS["vllm"]).url(Operation.CHAT, continues=True) == "http://127.0.0.1:8000/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("word", "able"),
+    [
+        ("no", set()),
+        ("prefill", {Operation.CHAT, Operation.MESSAGES}),
+        ("prefix", {Operation.CHAT}),
+        ("partial", {Operation.CHAT}),
+        ("final_message", {Operation.CHAT}),
+    ],
+)
+def test_users_say_how_a_server_of_theirs_goes_on(word: str, able: set[Operation]) -> None:
+    found = connected(changed("vllm", continues=word, auth="none"))
+    ways = {o: found.continues(o, None) for o in found.spec.speaks}
+    assert {o for o, how in ways.items() if how is not None} == able
+    assert {how.way.value for how in ways.values() if how is not None} <= {word}
 
 
 def test_addresses_are_https_or_this_machine(spec: ProviderSpec) -> None:

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config import catalogue
+from config.continuing import Continues, Way
 from config.document import parse
 from config.errors import ConfigError
-from config.model import AnswerModel, AuthScheme, Credential, ModelTarget, ProviderSpec, Settings
+from config.model import AnswerModel, AuthScheme, Credential, ModelTarget, Operation, ProviderSpec, Settings
 from config.schema import is_listen, read
 from tests.support.canary import Canaries
 
@@ -88,8 +89,10 @@ providers:
     supports_endpoint: true
     headers: {X-Team: blue}
     stream_usage: never
+    continues: final_message
 """
     found = provider("lab-vllm", text)
+    assert found.speaks[Operation.CHAT].continues == Continues(Way.FINAL_MESSAGE)
     assert (found.label, found.base_url, found.dialect) == ("Lab vLLM", "http://gpu.lab:8000/v1", "openai")
     assert (found.credential, found.auth.scheme) == (Credential.NONE, AuthScheme.HEADER)
     assert found.auth.name.lower() == "x-lab"
@@ -160,6 +163,7 @@ WRONG: list[tuple[str, str, list[str]]] = [  # what is said, of what, where it h
     ("`providers.openai.models` must be a list of texts", "providers: {openai: {models: @}}", ["x", "[1]"]),
     ("`providers.openai.supports_endpoint` must be true", "providers: {openai: {supports_endpoint: @}}", ["1"]),
     ("`providers.openai.stream_usage` must be one of", "providers: {openai: {stream_usage: @}}", ["true", "often"]),
+    ("`providers.openai.continues` must be one of no,", "providers: {openai: {continues: @}}", ["true", "vllm", "[a]"]),
     (NO_HEADERS + "must be a mapping", "providers: {openai: {headers: @}}", ["[x]", "x"]),
     (NO_HEADERS + "must map header names", "providers: {openai: {headers: @}}", ['{X-A: "a\\r\\nb"}']),
     (NO_HEADERS + "must map header names", "providers: {openai: {headers: @}}", ["{X A: x}", "{a: 1}"]),

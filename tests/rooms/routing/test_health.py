@@ -16,7 +16,7 @@ from proxy.routing.health import BreakerState
 from tests.support.led import Led
 
 K = FaultKind
-BREAKER = sorted(set(K) - CLIENT_KINDS - {K.GATEWAY, K.AUTH, K.QUOTA, K.RATE, K.MODEL_MISSING})
+BREAKER = sorted(set(K) - CLIENT_KINDS - {K.GATEWAY, K.HEDGED, K.AUTH, K.QUOTA, K.RATE, K.MODEL_MISSING})
 
 
 @pytest.fixture
@@ -37,6 +37,14 @@ def _fail(health: Health, connection: Connection, kind: FaultKind, times: int = 
 
 def _usable(health: Health, connection: Connection, model: str | None = "m") -> bool:
     return health.check(connection, model).usable
+
+
+def _state(health: Health, connection: Connection, model: str) -> BreakerState:
+    """The worse of what the connection and the model are in."""
+    report = health.report(connection)
+    if report.state is not BreakerState.CLOSED:
+        return report.state
+    return next((m.state for m in report.models if m.model == model), BreakerState.CLOSED)
 
 
 def test_a_connection_never_heard_of_is_well(health: Health, alpha: Connection) -> None:
@@ -61,7 +69,7 @@ def test_opens_at_five_in_a_row(health: Health, alpha: Connection, kind: FaultKi
     assert not verdict.usable
     assert (verdict.kind, verdict.retry_in) == (kind, 30.0)
     assert kind.value in verdict.reason
-    assert health.state(alpha) is BreakerState.OPEN
+    assert _state(health, alpha, "m") is BreakerState.OPEN
 
 
 def test_five_in_a_row_however_slowly(health: Health, alpha: Connection, clock: Any) -> None:
@@ -266,12 +274,12 @@ def test_rate_cools_down(health: Health, alpha: Connection, clock: Any, told: fl
         return
     verdict = health.check(alpha, "m")
     assert (verdict.usable, verdict.kind, verdict.retry_in) == (False, K.RATE, pytest.approx(wait))
-    assert health.state(alpha) is BreakerState.COOLING
-    assert not health.admit(alpha)
+    assert _state(health, alpha, "m") is BreakerState.COOLING
+    assert not health.admit(alpha, "m")
     clock.pass_(wait)
-    assert health.state(alpha) is BreakerState.CLOSED
+    assert _state(health, alpha, "m") is BreakerState.CLOSED
     assert _usable(health, alpha)
-    assert all(health.admit(alpha) for _ in range(5))  # no probe: the provider itself said when
+    assert all(health.admit(alpha, "m") for _ in range(5))  # no probe: the provider itself said when
 
 
 def test_rates_do_not_open_the_breaker(health: Health, alpha: Connection, clock: Any) -> None:
@@ -418,12 +426,12 @@ def test_laws(steps: list[tuple[str, FaultKind, float]]) -> None:
 # Who may speak for the probe
 
 
-def _half_open(health: Led, alpha: Connection, clock: Any) -> Any:
-    _fail(health, alpha, K.CONNECT, 5)
+def _half_open(health: Led, alpha: Connection, clock: Any, kind: FaultKind = K.CONNECT) -> Any:
+    _fail(health, alpha, kind, 5)
     clock.now += 31
-    ticket = health.admit(alpha)
+    ticket = health.admit(alpha, "m")
     assert ticket is not None
-    assert health.admit(alpha) is None
+    assert health.admit(alpha, "m") is None
     return ticket
 
 
@@ -441,9 +449,9 @@ def test_an_older_request_neither_ends_nor_passes_for_the_probe(health: Led, alp
 
 
 def test_a_probe_that_answers_lets_the_others_through(health: Led, alpha: Connection, clock: Any) -> None:
-    probe = _half_open(health, alpha, clock)
+    probe = _half_open(health, alpha, clock, K.STALL)
     health.answering(alpha, probe)
     assert _usable(health, alpha)
-    assert health.admit(alpha) is not None
+    assert health.admit(alpha, "m") is not None
     health.failed(alpha, "m", Fault(K.STALL, "no"), probe)  # it broke off: one is enough now
     assert not _usable(health, alpha)

@@ -133,7 +133,7 @@ def test_nobody_at_all() -> None:
     assert answer.message == "no connection could be tried"
 
 
-_kinds = st.sampled_from(sorted(set(K) - CLIENT_KINDS))
+_kinds = st.sampled_from(sorted(set(K) - CLIENT_KINDS - {K.HEDGED}))
 _waits = st.one_of(st.none(), st.floats(0, 4000))
 
 

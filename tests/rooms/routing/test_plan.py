@@ -256,7 +256,7 @@ def test_max_attempts_counts_those_who_are_tried(health: Health, three: list[Tar
         (K.QUOTA, "alpha: its quota is used up", 3600.0),
         (K.RATE, "alpha: it asked to wait", 7.0),
         (K.MODEL_MISSING, "alpha: it does not have the model", 600.0),
-        (K.OVERLOAD, "alpha: it failed repeatedly (last: overload)", 30.0),
+        (K.OVERLOAD, "alpha: it failed repeatedly with this model (last: overload)", 30.0),
         (K.CONNECT, "alpha: it failed repeatedly (last: connect)", 30.0),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.routing.retry_after import retry_after
+from proxy.routing.retry_after import asked_for, retry_after
 
 WALL = datetime(2026, 11, 14, 12, 0, 0, tzinfo=UTC)
 Headers = list[tuple[str, str]]
@@ -120,6 +120,37 @@ def _google(*details: object) -> bytes:
             ],
             2.0,
         ),
+        # whatever the count is called
+        ([("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "12")], 12.0),
+        ([("x-ratelimit-remaining-tokens-minute", "0"), ("x-ratelimit-reset-tokens-minute", "31.5")], 31.5),
+        (
+            [
+                ("x-ratelimit-remaining-requests-day", "7"),
+                ("x-ratelimit-reset-requests-day", "33011"),
+                ("x-ratelimit-remaining-tokens-minute", "0"),
+                ("x-ratelimit-reset-tokens-minute", "3"),
+            ],
+            3.0,
+        ),
+        # as a date: seconds or (OpenRouter) milliseconds since 1970, or RFC 3339
+        ([("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", str(int(WALL.timestamp()) + 9))], 9.0),
+        ([("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", str(int(WALL.timestamp()) * 1000 + 9500))], 9.5),
+        ([("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "2026-11-14T12:00:20Z")], 20.0),
+        # a subscription's count that has not run out says nothing
+        (
+            [
+                ("anthropic-ratelimit-unified-status", "allowed_warning"),
+                ("anthropic-ratelimit-unified-reset", str(int(WALL.timestamp()) + 42)),
+            ],
+            None,
+        ),
+        (
+            [
+                ("anthropic-ratelimit-unified-status", "rejected"),
+                ("anthropic-ratelimit-unified-reset", str(int(WALL.timestamp()) + 42)),
+            ],
+            42.0,
+        ),
         # what is said outright goes before what is reckoned
         (
             [
@@ -152,6 +183,13 @@ def test_headers(headers: Headers, expected: float | None) -> None:
         (_groq("Please retry in 38.2s."), 38.2),
         (_groq("Please TRY AGAIN IN 2s"), 2.0),
         (_groq("try again in 3h"), 900.0),
+        (_groq("Please retry after 26 seconds. Contact support"), 26.0),
+        (_groq("Please retry after 86400 seconds."), 900.0),
+        (_groq("Try again in 1 seconds."), 1.0),
+        (_groq("try again in 2 minutes"), 120.0),
+        (_groq("try again in 1 minute 5 seconds"), 65.0),
+        (_groq("retry in 250 milliseconds"), 0.25),
+        (_groq("retry after 3 attempts"), None),
         (_groq("try again in 5 months"), None),
         (_groq("try again in 5months"), None),
         (_groq("try again in a while"), None),
@@ -192,6 +230,9 @@ _NAMES = (
     "date",
     "anthropic-ratelimit-unified-reset",
     *(f"anthropic-ratelimit-{k}-{w}" for k in ("requests", "tokens", "input-tokens") for w in ("remaining", "reset")),
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "anthropic-ratelimit-unified-status",
     *(f"x-ratelimit-{w}-{k}" for k in ("requests", "tokens") for w in ("remaining", "reset")),
 )
 _value = st.one_of(
@@ -248,3 +289,49 @@ def test_all_spellings_of_a_wait_agree(seconds: int) -> None:
         [*zero, ("x-ratelimit-reset-tokens", f"{seconds // 60}m{seconds % 60}s")],
     ]
     assert {retry_after(headers, b"", WALL) for headers in spelled} == {expected}
+
+
+_waits = st.lists(st.floats(-100, 2000, allow_nan=False).map(lambda seconds: round(seconds, 3)), min_size=1, max_size=5)
+
+
+@settings(max_examples=200, deadline=None)
+@given(_waits, st.permutations(["nan", "soon", ""]))
+def test_of_several_the_largest_and_garbage_is_as_if_it_were_not_there(waits: list[float], garbage: list[str]) -> None:
+    names = ("retry-after", "retry-after-ms", "x-ms-retry-after-ms")
+    headers = [(names[0], text) for text in garbage]
+    for number, seconds in enumerate(waits):
+        name = names[number % 3]
+        headers.append((name, str(seconds if name == "retry-after" else seconds * 1000)))
+    assert retry_after(headers, b"", WALL) == pytest.approx(min(900.0, max(0.0, max(waits))))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 900), st.integers(-(10**7), 10**7))
+def test_dates_are_reckoned_by_the_clock_of_who_says_them(seconds: int, skew: int) -> None:
+    """A daemon whose clock is an hour off waited an hour too long, or not at all."""
+    theirs = WALL + timedelta(seconds=skew)
+    when = theirs + timedelta(seconds=seconds)
+    date = ("date", theirs.strftime("%a, %d %b %Y %H:%M:%S GMT"))
+    spelled: list[Headers] = [
+        [("retry-after", when.strftime("%a, %d %b %Y %H:%M:%S GMT"))],
+        [("anthropic-ratelimit-tokens-remaining", "0"), ("anthropic-ratelimit-tokens-reset", when.isoformat())],
+        [("anthropic-ratelimit-unified-reset", str(int(when.timestamp())))],
+        [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", str(int(when.timestamp()) * 1000))],
+    ]
+    assert {retry_after([*headers, date], b"", WALL) for headers in spelled} == {float(seconds)}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 10**9), st.sampled_from(["", "-requests", "-tokens", "-tokens-minute"]), st.integers(1, 900))
+def test_a_count_that_is_not_used_up_says_nothing(remaining: int, name: str, seconds: int) -> None:
+    reset = (f"x-ratelimit-reset{name}", str(seconds))
+    assert retry_after([(f"x-ratelimit-remaining{name}", str(remaining)), reset], b"", WALL) is None
+    assert retry_after([reset], b"", WALL) is None
+    assert retry_after([(f"x-ratelimit-remaining{name}", "0"), reset], b"", WALL) == seconds
+
+
+def test_only_what_is_said_outright_is_a_time_to_come_back() -> None:
+    assert asked_for([("retry-after", "3")], WALL)
+    assert asked_for([("retry-after-ms", "3")], WALL)
+    assert not asked_for([("retry-after", "soon")], WALL)
+    assert not asked_for([("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "3")], WALL)

@@ -1,0 +1,56 @@
+"""One request on its way, as everybody who works on it sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from config.model import Snapshot, Timeouts
+from proxy.dialects.counting import COUNTS
+from proxy.engine import told
+from proxy.engine.call import Call, Reply
+from proxy.fault import Attempt, Exchange
+from proxy.routing import Candidate
+
+if TYPE_CHECKING:
+    from proxy.engine.exchange import Engine
+
+
+class Job(msgspec.Struct):
+    """`waited`: seconds that went by at providers before the first content, of all attempts together; `since`: when the
+    clock of all attempts together began, where that is not the request's arrival."""
+
+    engine: Engine
+    call: Call
+    snapshot: Snapshot
+    reply: Reply
+    exchange: Exchange
+    waited: float = 0.0
+    since: float | None = None
+
+    @property
+    def counting(self) -> bool:
+        """Whether a number of tokens is asked for, which may be estimated."""
+        return self.call.operation in COUNTS
+
+    def timeouts(self, candidate: Candidate) -> Timeouts:
+        """The clocks of an attempt at this candidate."""
+        return candidate.connection.timeouts(candidate.model, self.snapshot.settings.routing.timeouts)
+
+    def seconds_left(self, candidate: Candidate) -> float:
+        """How long this candidate may take until its first content.
+
+        A clock set for it alone may be longer than what all attempts together are given.
+        """
+        base = self.snapshot.settings.routing.timeouts
+        first_byte = self.timeouts(candidate).first_byte
+        together = base.before_answer if first_byte <= base.first_byte else max(base.before_answer, first_byte)
+        since = self.exchange.started if self.since is None else self.since
+        return min(first_byte, together - (self.engine.now() - since))
+
+    def headers(
+        self, given: set[str], dropped: tuple[str, ...] = (), attempt: Attempt | None = None
+    ) -> list[tuple[str, str]]:
+        """What the daemon says of itself on the answer. `attempt`: whose answer it is, where it is not the last's."""
+        return told.headers(self.call, self.exchange, given, dropped, attempt)

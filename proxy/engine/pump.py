@@ -1,0 +1,231 @@
+"""The events of one stream on their way from its provider to its client: held, committed, passed on, ended.
+
+The relay that it works for says how long it waits, and what a failure is: `proxy.engine.relay`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from config.model import Operation
+from proxy.dialects import envelope, sealed, sse
+from proxy.dialects.envelope import Form
+from proxy.dialects.json import decode, encode
+from proxy.dialects.scan import Progress, Scanner
+from proxy.engine.clocks import Watchdog
+from proxy.engine.outcome import Outcome
+from proxy.fault import Fault, FaultKind
+
+if TYPE_CHECKING:
+    from proxy.engine.relay import Relay
+
+_HELD_BYTES: Final = 256 * 1024  # before the first content, beside what echoes the request
+_HELD_EVENTS: Final = 64
+_ECHOES: Final = 3  # times that lifecycle events of Responses repeat instructions and tools of the request
+OWN_COMMENT: Final = b": redeo-"  # what the daemon says beside a translated answer
+_MAX_SEALED: Final = 1000  # of one answer: no client hands back more
+_PING_LIFE: Final = 300.0  # seconds for which pings alone keep a stream alive
+_TAIL_SECONDS: Final = 1.0  # for what a provider says behind its terminator
+
+_TERMINATORS: Final = {
+    Operation.CHAT: envelope.DONE,
+    Operation.COMPLETIONS: envelope.DONE,
+    Operation.MESSAGES: envelope.MESSAGE_STOP,
+}
+
+
+class Pump:
+    """See the module. `relay` is whose answer it is, `scanner` follows its dialect."""
+
+    def __init__(self, relay: Relay, scanner: Scanner) -> None:
+        self.relay = relay
+        self.scanner = scanner
+        self.fault: Fault | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._limit = _HELD_BYTES + _ECHOES * len(relay.call.body or b"")
+        self._splitter = sse.EventSplitter()
+        # What another connection could not read; a translated answer carries marks instead.
+        self._find = sealed.finder(relay.call.operation) if relay.verbatim else None
+        self._over = False  # the terminator or an error is out: nothing more may follow
+        self._unsaid = b""  # an error of the provider's that is kept back while another may go on
+        self._done_sent = False
+        self._done_at = 0.0
+        self._progress_at = relay.now()
+
+    async def run(self, dog: Watchdog) -> None:
+        """Until the end of the stream, its terminator or its error."""
+        relay = self.relay
+        dog.arm(FaultKind.TIMEOUT, relay.first_byte)
+        while chunk := await relay.response.read():
+            dog.rest()
+            for event in self._splitter.feed(chunk):
+                await self._take(event)
+                if self._over:
+                    return
+            self._rearm(dog)
+        last = sse.ended(self._splitter.rest())
+        if last is not None:
+            await self._take(last)
+
+    def _rearm(self, dog: Watchdog) -> None:
+        relay = self.relay
+        if self._done_sent:
+            dog.arm(FaultKind.STALL, max(0.0, self._done_at + _TAIL_SECONDS - relay.now()))
+        elif relay.outcome.committed or self.scanner.complete:
+            left = self._progress_at + _PING_LIFE - relay.now()
+            dog.arm(FaultKind.STALL, max(0.0, min(relay.timeouts.idle, left)))
+        elif relay.pace is not None and relay.pace.since is not None:
+            dog.arm(FaultKind.SLOW, relay.pace.left(relay.now()))
+        else:
+            waited = relay.now() - self._progress_at
+            dog.arm(FaultKind.TIMEOUT, max(0.0, relay.first_byte - waited))
+
+    async def _take(self, event: bytes) -> None:
+        if self._done_sent and event.startswith(OWN_COMMENT) and not self.relay.verbatim:
+            await self.relay.reply.write(event)
+            return
+        if self._done_sent and self.relay.call.form is Form.OPENAI:
+            return  # nothing counts behind `[DONE]`, and a second one is not passed on
+        progress = self.scanner.see(event)
+        self.relay.outcome.usage = self.scanner.usage  # the client may leave before the end
+        if progress is Progress.DONE:
+            await self._done(event)
+            return
+        if self._done_sent and self.scanner.complete:
+            return  # behind the other terminators only a further answer counts
+        self._done_sent = False
+        if progress is Progress.ERROR:
+            await self._error(event)
+        elif self.fault is not None or progress is Progress.HIDDEN:
+            return
+        elif progress in (Progress.LIFECYCLE, Progress.PING):
+            if self.relay.outcome.committed:
+                await self._put(event)
+            elif progress is Progress.LIFECYCLE or len(self._held) < _HELD_EVENTS:
+                await self._hold(event)  # signs of life beyond that have done their work
+        else:
+            await self._content(event, last=progress is Progress.TERMINAL)
+
+    async def _content(self, event: bytes, *, last: bool) -> None:
+        relay = self.relay
+        if self._find is not None and (found := self._find(event)):
+            relay.outcome.sealed = [*relay.outcome.sealed, *found][-_MAX_SEALED:]
+        if not (last or self._fast_enough(event)):
+            await self._hold(event, most=self._limit)
+            return
+        self._progress_at = relay.now()
+        if not relay.outcome.committed:
+            await self._commit()
+        await self._put(event)
+        if last:
+            self._done_sent, self._done_at = True, self._progress_at
+
+    async def _put(self, event: bytes) -> None:
+        if self.relay.follower is not None:
+            self.relay.follower.see(event)
+        await self.relay.reply.write(event)
+
+    def _fast_enough(self, event: bytes) -> bool:
+        relay = self.relay
+        if relay.pace is None or relay.outcome.committed or self.scanner.complete:
+            return True
+        return relay.pace.enough(event, relay.now())
+
+    async def _done(self, event: bytes) -> None:
+        """`[DONE]` where it is no terminator: passed on behind that; without it the answer is not whole."""
+        self._over = True
+        if self._done_sent:
+            await self.relay.reply.write(event)
+
+    async def _hold(self, event: bytes, most: int = _HELD_EVENTS) -> None:
+        self._held.append(event)
+        self._held_bytes += len(event)
+        if self._held_bytes > self._limit or len(self._held) > most:
+            await self._commit()
+
+    async def _commit(self) -> None:
+        relay = self.relay
+        relay.outcome.committed = True
+        relay.outcome.first_content = relay.now()
+        relay.begun(relay.outcome)
+        await relay.reply.begin(relay.response.status, relay.head())
+        if self._held:
+            if relay.follower is not None:
+                for event in self._held:
+                    relay.follower.see(event)
+            await relay.reply.write(b"".join(self._held))
+            self._held.clear()
+
+    async def _error(self, event: bytes) -> None:
+        """An error the provider said: before the commit point it is ours to act on, after it the client's."""
+        said = decode(self.relay.scrub(encode(self.scanner.error or {})))
+        self.fault = self.fault or self.relay.classify(said)
+        if not self.relay.outcome.committed and (self.fault.falls_back or not self.relay.verbatim):
+            self._over = True
+            return
+        if not self.relay.outcome.committed:
+            await self._commit()
+        elif self._left_open():
+            self._over, self._unsaid = True, self.relay.scrub(event)
+            return
+        await self.relay.reply.write(self.relay.scrub(event))
+        if self.relay.call.operation is not Operation.RESPONSES or b"response.failed" in event:
+            self._over = True  # a Responses stream says `error` first and `response.failed` behind it
+
+    async def settle(self) -> Outcome:
+        """The end of the stream as the client sees it, and what it means."""
+        outcome = self.relay.outcome
+        outcome.usage = self.scanner.usage
+        outcome.made = self.scanner.begun.get("id") if self.scanner.begun else None
+        if self.fault is None and not self.scanner.complete:
+            self.fault = Fault(FaultKind.INTERRUPTED, f"{self.relay.who}: its stream ended before its end")
+        outcome.fault = self.fault
+        if not outcome.committed:
+            if self.fault is not None:
+                return outcome
+            await self._commit()  # a whole answer without any content
+        if self._left_open():
+            outcome.close = self._close
+        else:
+            await self._close()
+        return outcome
+
+    def _left_open(self) -> bool:
+        """Whether another connection may go on."""
+        follower = self.relay.follower
+        if follower is None or self.fault is None or not self.fault.falls_back:
+            return False
+        return follower.text is not None
+
+    async def _close(self, fault: Fault | None = None) -> None:
+        if fault is not None:  # not what broke it, but what keeps others from going on with it
+            self.fault, self.scanner.error, self._unsaid = fault, None, b""
+        closing = self._closing()
+        if closing:
+            await self.relay.reply.write(closing)
+        await self.relay.reply.end()
+
+    def _closing(self) -> bytes:
+        """What the provider left unsaid: the terminator of a whole answer, or the error of a broken one."""
+        operation = self.relay.call.operation
+        if self.fault is None:
+            return b"" if self._done_sent else _TERMINATORS.get(operation, b"")
+        if self.scanner.error is None:
+            return self._error_frame(self.fault)
+        over = b"response.failed" in self._unsaid if self._unsaid else self._over
+        if operation is not Operation.RESPONSES or over or not self.scanner.begun:
+            return self._unsaid
+        code = self.fault.code or "upstream_stream_interrupted"
+        begun = dict(self.scanner.begun)
+        return self._unsaid + envelope.failed_frame(begun, self.fault.public, code, self.scanner.sequence)
+
+    def _error_frame(self, fault: Fault) -> bytes:
+        status, code = {
+            FaultKind.STALL: (504, "upstream_stalled"),
+            FaultKind.TOO_LARGE: (502, "event_too_large"),
+            FaultKind.GATEWAY: (503, "gateway_shutting_down"),
+        }.get(fault.kind, (502, "upstream_stream_interrupted"))
+        begun = dict(self.scanner.begun) if self.scanner.begun else None
+        call = self.relay.call
+        return envelope.error_frame(call.form, status, fault.public, code, call.id, begun, self.scanner.sequence)

@@ -1,0 +1,99 @@
+"""Hedging: a second attempt beside one that is silent. Whoever speaks first answers; the other is cancelled.
+
+Only where `routing.hedge_after` is set, for requests that leave nothing behind, and within the retry budget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from proxy.engine.outcome import Outcome
+from proxy.engine.trial import Trial
+from proxy.fault import Fault, FaultKind
+
+_MOST: Final = 2  # attempts at the same time
+Start = Callable[[bool], Awaitable[tuple[Trial, Callable[[], asyncio.Task[Outcome]]] | None]]
+
+
+class Race:
+    """The attempts of one request. `start` lets the next one through (True: as a hedge), if there is one."""
+
+    def __init__(self, after: float, start: Start) -> None:
+        self._after = after
+        self._start = start
+        self._running: dict[asyncio.Task[Outcome], Trial] = {}
+        self._won = False
+
+    async def ended(self) -> tuple[Trial, Outcome] | None:
+        """The next attempt to end, others going on; None when none runs and none is left. Raises what an attempt does.
+
+        Cancelled, it sees all of them to their end, and raises unless that was a whole answer after all.
+        """
+        try:
+            return await self._ended()
+        except asyncio.CancelledError:
+            answer = await self._break_off()
+            task = asyncio.current_task()
+            if answer is None or task is None:
+                raise
+            task.uncancel()  # the end of the drain: the client has been told
+            return answer
+
+    async def _ended(self) -> tuple[Trial, Outcome] | None:
+        if not self._running and not await self._add(hedge=False):
+            return None
+        hedging = not self._won and len(self._running) < _MOST
+        while self._running:
+            done, _ = await asyncio.wait(
+                self._running, timeout=self._after if hedging else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                hedging = False  # by now there are two, or nobody else can be asked
+                await self._add(hedge=True)
+            for task in done:
+                trial = self._running.pop(task)
+                if not task.cancelled():
+                    return trial, task.result()
+        return await self._ended()
+
+    async def _add(self, *, hedge: bool) -> bool:
+        found = await self._start(hedge) if not self._won else None
+        if found is None:
+            return False
+        trial, begin = found
+        trial.on_begun = lambda: self._wins(trial)
+        self._running[begin()] = trial
+        return True
+
+    def _wins(self, winner: Trial) -> None:
+        """Called before the head of its answer is made: the others say in it what became of them."""
+        self._won = True
+        for task, trial in self._running.items():
+            if trial is not winner:
+                self._cancel(task, trial)
+
+    def _cancel(self, task: asyncio.Task[Outcome], trial: Trial) -> None:
+        if not task.done():
+            trial.attempt.fault = Fault(FaultKind.HEDGED, f"{trial.attempt.connection}: another one was faster")
+            task.cancel()
+
+    async def leave(self) -> None:
+        """Cancel what still runs, and wait until that has closed its connection."""
+        for task, trial in self._running.items():
+            self._cancel(task, trial)
+        running, self._running = self._running, {}
+        if running:
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _break_off(self) -> tuple[Trial, Outcome] | None:
+        """Cancel all of them; the one that has said a whole answer or its error nevertheless."""
+        running, self._running = self._running, {}
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for task, trial in running.items():
+            if not task.cancelled() and task.exception() is None and task.result().committed:
+                return trial, task.result()
+        return None

@@ -1,0 +1,135 @@
+"""One attempt that was let through: makes it, records it, and tells health and observers what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from proxy.engine.attempt import Hearer
+from proxy.engine.budget import Place
+from proxy.engine.call import ClientGone, Reply
+from proxy.engine.job import Job
+from proxy.engine.outcome import Follower, Outcome
+from proxy.engine.translate import Written
+from proxy.fault import Attempt, Fault, FaultKind, Start, Usage
+from proxy.routing import Candidate, Ticket
+
+_LEFT = Fault(FaultKind.CLIENT_GONE, "the client left")
+
+
+class Trial:
+    """`written`: what is sent instead of the client's own bytes; `bare`: without what only another can read;
+    `place`: of the retry budget; `follower`: of what goes out, where another may go on with it."""
+
+    def __init__(
+        self,
+        job: Job,
+        candidate: Candidate,
+        written: Written | None,
+        ticket: Ticket,
+        place: Place | None = None,
+        *,
+        bare: bool = False,
+        start: Start = Start.PLAIN,
+        follower: Follower | None = None,
+    ) -> None:
+        self.job = job
+        self.candidate = candidate
+        self.written = written
+        self.bare = bare
+        self.on_begun: Callable[[], None] | None = None  # called before the head of its answer is made
+        self._follower = follower
+        self._ticket = ticket
+        self._place = place
+        self._partial = Outcome()
+        connection = candidate.connection
+        self.attempt = Attempt(connection.provider, candidate.model or "", job.engine.now(), start=start)
+        job.exchange.attempts.append(self.attempt)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """What this connection could not be told."""
+        return self.written.dropped if self.written is not None else ()
+
+    async def run(self, seconds: float, reply: Reply, *, patient: bool = True) -> Outcome:
+        """Make the attempt, `seconds` until its first content. `patient`: however slowly its text drips."""
+        job, attempt, outcome = self.job, self.attempt, None
+        hearer = Hearer(self._head, self._answered, self._begun)
+        routing, timeouts = job.snapshot.settings.routing, job.timeouts(self.candidate)
+        try:
+            outcome = await job.engine.attempter.run(
+                job.call,
+                self.candidate,
+                self.written,
+                routing,
+                timeouts,
+                seconds,
+                reply,
+                hearer,
+                patient=patient,
+                follower=self._follower,
+            )
+        except (ClientGone, asyncio.CancelledError):
+            self._left()
+            raise
+        finally:
+            attempt.ended = job.engine.now()
+            if outcome is None:
+                attempt.usage = self._counted(self._partial)
+                job.engine.health.released(self.candidate.connection, self._ticket)
+                job.engine.observer.attempt_ended(job.exchange, attempt)
+            self.free()
+        self._settle(outcome)
+        return outcome
+
+    def _counted(self, outcome: Outcome) -> Usage | None:
+        """What this provider has counted: of a stream that was gone on with, the client is told the sum."""
+        more = self.written.more if self.written is not None else None
+        return outcome.usage if more is None else more.second
+
+    def free(self) -> None:
+        """Give back what was only needed until it was clear how it goes."""
+        if self._place is not None:
+            self._place.give()
+        self.job.engine.budget.tell()
+
+    def _head(self, status: int, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        return [*headers, *self.job.headers({name for name, _ in headers}, (), self.attempt)]
+
+    def _answered(self, status: int) -> None:
+        self.attempt.status = status
+
+    def _begun(self, coming: Outcome) -> None:
+        self._partial = coming
+        self.attempt.part = True
+        if self.on_begun is not None:
+            self.on_begun()
+        self.job.engine.health.answering(self.candidate.connection, self._ticket)
+        self.free()
+
+    def _left(self) -> None:
+        """The client did not wait for its end, or another was faster."""
+        exchange, partial = self.job.exchange, self._partial
+        if self.attempt.fault is not None:
+            return
+        self.attempt.fault = _LEFT
+        exchange.connection, exchange.model = self.attempt.connection, self.candidate.model
+        if partial.first_content is not None:  # what was seen of the answer counts
+            exchange.usage, exchange.first_content = partial.usage, partial.first_content
+            exchange.upstream_seconds = self.job.waited + partial.first_content - self.attempt.started
+
+    def _settle(self, outcome: Outcome) -> None:
+        """What the attempt says about its connection, and to those who watch."""
+        job, attempt, fault = self.job, self.attempt, outcome.fault
+        connection, model, health = self.candidate.connection, self.candidate.model, job.engine.health
+        attempt.fault, attempt.usage = fault, self._counted(outcome)
+        if fault is None:
+            health.succeeded(connection, model, self._ticket)
+        elif fault.falls_back and not job.counting:  # it may answer well and not count at all
+            health.failed(connection, model, fault, self._ticket)
+        else:
+            health.released(connection, self._ticket)
+        first = outcome.first_content
+        job.waited += (first if first is not None else attempt.ended or attempt.started) - attempt.started
+        job.engine.observer.attempt_ended(job.exchange, attempt)
+        job.engine.budget.tell()

@@ -1,0 +1,84 @@
+"""`routing.min_chars_per_second`: a stream that drips is left for the next connection before anything is sent on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.support.daemon import FAST
+from tests.support.speech import ANTHROPIC, CHAT, Speech, outcome, parse
+from tests.support.upstream import Received, Script, Wire, chat, stream
+
+BRISK = {"routing": {"min_chars_per_second": 20, "timeouts": FAST}}  # 8 characters within the 0.4 s of `first_byte`
+
+
+def dripping(speech: Speech, *, ending: str = "hang") -> Script:
+    """One character each 100 ms."""
+
+    async def script(received: Received, wire: Wire) -> None:
+        first = len(speech.opening())
+        events = speech.events(*("drip" * 4), stop=ending == "whole")
+        await wire.head(200, {"content-type": "text/event-stream"})
+        await wire.chunk(b"".join(events[:first]))
+        for data in events[first:]:
+            if received.gone.is_set():
+                return
+            await wire.chunk(data)
+            await asyncio.sleep(0.1)
+        if ending == "whole":
+            await wire.end()
+        else:
+            await received.gone.wait()
+
+    return script
+
+
+async def test_it_is_left_for_the_next(bench: Any, speech: Speech) -> None:
+    b = await bench(dripping(speech), speech.good("brisk enough"), speech=speech, **BRISK)
+    got = await b.ask(stream=True)
+    assert got.attempts == "alpha=slow beta=200"
+    assert b"drip" not in got.body
+    assert await b.server.metric(outcome("alpha", "slow")) == 1
+    await b.p.wait_closed()
+
+
+async def test_where_there_is_no_next_it_is_passed_on(bench: Any) -> None:
+    b = await bench(dripping(CHAT, ending="whole"), **BRISK)
+    got = await b.ask(stream=True)
+    assert got.attempts == "alpha=200"
+    assert got.body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_without_the_setting_it_is_passed_on(bench: Any) -> None:
+    b = await bench(dripping(ANTHROPIC, ending="whole"), ANTHROPIC.good(), speech=ANTHROPIC)
+    assert (await b.ask(stream=True)).attempts == "alpha=200"
+
+
+@pytest.mark.parametrize("texts", [["h", "i"], ["enough text", " for", " all"], ["no more"]], ids=str)
+async def test_what_is_short_or_brisk_arrives_as_it_is(bench: Any, speech: Speech, texts: list[str]) -> None:
+    b = await bench(stream(speech.events(*texts)), chat(), speech=speech, **BRISK)
+    got = await b.ask(stream=True)
+    assert got.attempts == "alpha=200"
+    assert got.body == b"".join(speech.events(*texts))
+
+
+async def test_what_was_brisk_once_may_drip_later(bench: Any) -> None:
+    gate = asyncio.Event()
+    b = await bench(stream(CHAT.events("enough text", "!"), pause=(2, gate)), chat(), **BRISK)
+    asking = asyncio.ensure_future(b.ask(stream=True))
+    await b.p.wait_requests()
+    while await b.server.metric("redeo_requests_in_flight") != 1:
+        await asyncio.sleep(0.005)
+    gate.set()
+    got = await asking
+    assert got.attempts == "alpha=200"
+    assert len(parse(got.body)[0]) == len(CHAT.events("enough text", "!"))
+
+
+async def test_the_first_that_breaks_while_it_is_measured_is_left(bench: Any) -> None:
+    b = await bench(stream(CHAT.opening("cut"), ending="fin"), chat("whole"), **BRISK)
+    got = await b.ask(stream=True)
+    assert got.attempts == "alpha=interrupted beta=200"
+    assert b"cut" not in got.body
