@@ -125,7 +125,7 @@ class Breaker(msgspec.Struct, eq=False):
     def _often(self, now: float) -> bool:
         """Half or more of five and more failed within 30 s; and two or more, most too, without the worst model."""
         recent = [(source, good) for at, source, good in self.outcomes if now - at <= _WINDOW]
-        if not _mostly_failed(recent, _WINDOW_MIN):
+        if len(recent) < _WINDOW_MIN or sum(not good for _, good in recent) * 2 < len(recent):
             return False
         counts: dict[str, int] = {}
         for source, good in recent:
