@@ -20,6 +20,7 @@ from aiohttp import web
 
 _AT_ONCE: Final = 64  # connections taken before others have their turn
 _KEPT: Final = 320  # descriptors for providers and files; of few, a third
+_NO_LIMIT: Final = 1 << 20
 _REST: Final = 0.1  # seconds
 _IDLE: Final = 0.5  # seconds
 _SAID_AGAIN: Final = 10.0  # seconds
@@ -118,7 +119,8 @@ class Listener:
 
 
 def _limit() -> int:
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _NO_LIMIT if soft == resource.RLIM_INFINITY else soft
 
 
 def _most() -> int:

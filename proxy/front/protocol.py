@@ -26,7 +26,7 @@ from proxy.dialects.envelope import Form, error_body
 HEADER_SECONDS: Final = 10.0
 KEEPALIVE_SECONDS: Final = 75.0
 _LOOKS: Final = 8  # at a client that takes nothing, before it is given up
-_PROBE_SECONDS: Final = 0.01  # from one sign of life to the next, then twice as long each time
+_PROBE_SECONDS: Final = 0.002  # from one sign of life to the next, then twice as long each time
 _PROBE_MOST: Final = 10.0
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"  # RFC 9110, 15.2: to be ignored where it was not expected
 _log = logging.getLogger("redeo.http")
@@ -198,7 +198,9 @@ class Runner(web.AppRunner):
 
     __slots__ = ("_patience",)
 
-    def __init__(self, app: web.Application, *, patience: Callable[[], float], shutdown_timeout: float) -> None:
+    def __init__(
+        self, app: web.Application, *, patience: Callable[[], float] = lambda: 120.0, shutdown_timeout: float = 1.0
+    ) -> None:
         super().__init__(app, shutdown_timeout=shutdown_timeout)
         self._patience = patience
 
