@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check catalogue dialects bench bench-translation soak fuzz clean
+.PHONY: run test check catalogue dialects fault-matrix bench bench-translation soak torture fuzz clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,10 @@ dialects: $(VENV)/installed-test
 	$(BIN)/python -m tests.support.matrix_page $(RECORDINGS) > dialects.md.new
 	mv dialects.md.new docs/dialects.md
 
+# What goes wrong, and what the client gets all the same: runs tests/matrix.
+fault-matrix: $(VENV)/installed-test
+	$(BIN)/python -m tests.matrix.report
+
 bench: $(VENV)/installed-test
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/overhead.py
@@ -50,16 +54,25 @@ bench: $(VENV)/installed-test
 bench-translation: $(VENV)/installed-test
 	$(BIN)/python benchmarks/translation.py $(ARGS)
 
-# Long runs, for before a release: every property with many examples; a daemon under load and faults.
-ROUNDS ?= 10
-fuzz: $(VENV)/installed-test
-	for seed in $$(seq $(ROUNDS)); do \
-	  $(BIN)/python -m pytest -q --hypothesis-profile=campaign --hypothesis-seed=$$seed -n 2 tests/laws \
-	    tests/rooms $(ARGS) || exit 1; \
-	done
+# Long runs, for before a release: fuzz/README.md, benchmarks/README.md. The fuzzers have an environment of their own.
+# ARGS='--seconds 600' for the time of the parsers and laws; ROUNDS=n for n rounds of the laws instead.
+FUZZ := .venv-fuzz
+$(FUZZ)/installed: pyproject.toml
+	$(PYTHON) -m venv $(FUZZ)
+	$(FUZZ)/bin/python -m pip install --quiet --editable '.[test,fuzz]'
+	touch $@
 
+ROUNDS ?= 0
+fuzz: $(FUZZ)/installed
+	$(FUZZ)/bin/python -m fuzz --rounds $(ROUNDS) $(ARGS)
+
+# ARGS='--seconds 1200': load, streams, faults, reloads and restarts together, for so long.
 soak: $(VENV)/installed-test
 	$(BIN)/python benchmarks/soak.py $(ARGS)
 
+# ARGS='--streams 10000 --seed 1': that many streams with random faults; none may look complete and not be.
+torture: $(VENV)/installed-test
+	$(BIN)/python benchmarks/torture.py $(ARGS)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(FUZZ) .fuzz build dist *.egg-info

@@ -17,6 +17,7 @@ from aiohttp import web
 from config.errors import ConfigError, InvalidField, PreconditionFailed, StoreUnavailable, UnsafeState
 
 STORE_RETRY_SECONDS: Final = 5
+_TOLD: Final = 10  # faults of a file
 _SHOWN_CHARS: Final = 40
 _CUT_CHARS: Final = 12  # as little as is ever shown of a key: a pasted one may stand where a name belongs
 
@@ -72,7 +73,9 @@ def refusal(exc: Exception) -> ApiError | None:
 
 
 def _sentence(exc: Exception) -> str:
-    return "; ".join(str(exc).splitlines()).rstrip(".") + "."
+    lines = str(exc).splitlines()
+    more = [f"and {len(lines) - _TOLD} more"] if len(lines) > _TOLD else []
+    return "; ".join([*lines[:_TOLD], *more]).rstrip(".") + "."
 
 
 def shown(name: str) -> str:

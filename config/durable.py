@@ -118,8 +118,12 @@ def _sync_folder(path: Path) -> None:
 
 
 def stale(folder: Path) -> list[Path]:
-    """What writers that were killed have left behind, and what those at work have not finished."""
-    return list(folder.glob(f".*{_SUFFIX}"))
+    """What writers that were killed have left behind, and what those at work have not finished; nothing where the
+    folder cannot be looked through, for it can wait."""
+    try:
+        return list(folder.glob(f".*{_SUFFIX}"))
+    except OSError:
+        return []
 
 
 def remove_stale(folder: Path) -> None:
@@ -136,7 +140,11 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as exc:
         raise StoreUnavailable(f"{path} cannot be opened: {exc.strerror}", full=exc.errno in _FULL) from None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as exc:
+            raise StoreUnavailable(f"{path} cannot be locked: {exc.strerror}", full=False) from None
         yield
     finally:
-        os.close(handle)
+        with contextlib.suppress(OSError):  # nothing was written through it
+            os.close(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Mapping
@@ -91,7 +92,8 @@ def read_secure(path: Path, limit: int = 1 << 20) -> bytes | None:
     except OSError as exc:
         raise UnsafeState(f"{path}: cannot be read: {exc.strerror}") from None
     finally:
-        os.close(handle)
+        with contextlib.suppress(OSError):  # nothing was written through it
+            os.close(handle)
 
 
 def read_vouched(path: Path, limit: int = 1 << 20) -> bytes:

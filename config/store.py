@@ -44,6 +44,7 @@ _log = logging.getLogger("redeo.config")
 _DEBOUNCE_MS: Final = 100
 _LOOK_MS: Final = 3000
 _READINGS: Final = 4
+_TOLD: Final = 10
 
 
 class Unset:
@@ -165,8 +166,10 @@ class ConfigStore:
             self._tell(ReloadStatus(True, datetime.now(UTC)))
             return []
         self._seen, self._read_as = seen, read_as  # the fault will not go away by reading once more
-        for fault in faults:
+        for fault in faults[:_TOLD]:  # a file of nonsense has a fault in every line, and the loop waits for the log
             _log.error("configuration not taken up, the old one stays in force: %s", fault)
+        if len(faults) > _TOLD:
+            _log.error("and %d more faults; `redeo check` names them all", len(faults) - _TOLD)
         self._tell(ReloadStatus(False, datetime.now(UTC), tuple(faults)))
         return faults
 
@@ -243,9 +246,10 @@ class ConfigStore:
                 raise UnknownProvider(provider)
             _check_version(loaded, provider, if_match, if_none_match)
             values = _values(loaded, loaded.providers[provider], old, change)
-            _put_down(self.paths, file.edited(loaded.text, provider, values, str(self.paths.connections)), loaded.text)
+            text = file.edited(loaded.text, provider, values, str(self.paths.connections))
+            _put_down(self.paths, text, loaded.text)
             seen = self._shared.bump()
-            return _load(self.paths, self._env), seen, old is None
+            return _loaded_after(self.paths, self._env, loaded, text), seen, old is None
 
     def _delete(self, provider: str, if_match: str | None) -> tuple[_Loaded, int]:
         with durable.locked(self.paths.lock):
@@ -253,9 +257,10 @@ class ConfigStore:
             if all(r.provider != provider for r in loaded.records):
                 raise UnknownProvider(provider)
             _check_version(loaded, provider, if_match, None)
-            _put_down(self.paths, file.edited(loaded.text, provider, None, str(self.paths.connections)), loaded.text)
+            text = file.edited(loaded.text, provider, None, str(self.paths.connections))
+            _put_down(self.paths, text, loaded.text)
             seen = self._shared.bump()
-            return _load(self.paths, self._env), seen
+            return _loaded_after(self.paths, self._env, loaded, text), seen
 
     async def watch(self) -> None:
         """Reload whenever one of the files changes, until cancelled. Folders are watched: editors replace files.
@@ -402,7 +407,19 @@ def _sealed_in_place(paths: Paths, env: Mapping[str, str]) -> _Loaded:
         values = {"api_key": sealed} | ({} if record.updated_at else {"updated_at": file.now()})
         text = file.edited(text, record.provider, values, str(paths.connections))
     _put_down(paths, text, loaded.text)
-    return _load(paths, env)
+    return _loaded_after(paths, env, loaded, text)
+
+
+def _loaded_after(paths: Paths, env: Mapping[str, str], loaded: _Loaded, text: bytes) -> _Loaded:
+    """All files, now that `text` is put down. Where they cannot be read this moment the change is done all the same:
+    then what was loaded stands with it, as read at the time before, so that the watch reads again."""
+    try:
+        return _load(paths, env)
+    except (ConfigError, UnsafeState):
+        name = str(paths.connections)
+        records = file.read_records(text, name)
+        found = file.resolve(records, loaded.providers, loaded.keyring, env, name)
+        return replace(loaded, text=text, records=records, connections=found)
 
 
 def _put_down(paths: Paths, text: bytes, was: bytes) -> None:

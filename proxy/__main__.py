@@ -30,6 +30,8 @@ def main() -> int:
         found = getattr(sys.modules.get(name), "__file__", None) or (name in sys.modules and "a folder without code")
         if not source.is_file() or (found and Path(found).resolve() != source):
             sys.exit(f"redeo: {name!r} must be {source.parent}, but is {found or 'missing'}: install with pipx")
+    if sys.flags.no_site and str(HOME) not in sys.path:
+        sys.path.append(str(HOME))  # under -S nobody else adds it: systemd/examples/isolated.conf
     sys.meta_path.insert(0, Siblings)
     from proxy.cli import main as run
 

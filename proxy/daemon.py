@@ -154,12 +154,19 @@ class Daemon(msgspec.Struct):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await front.idle()  # those, too, whose body or turn is still to come
+                while self.inherited and await self._asked_again():
+                    await front.idle()
         if front.active:
             front.interrupt()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_WORDS):
                     await front.idle()
         await self.close()
+
+    async def _asked_again(self) -> bool:
+        """Whether a connection whose answer was begun before the stop, and so says nothing of its end, asks more."""
+        await asyncio.sleep(_LINGER)
+        return bool(self.front.active)
 
     async def close(self) -> None:
         """Close everything at once."""

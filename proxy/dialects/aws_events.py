@@ -75,6 +75,8 @@ def _headers(data: bytes) -> dict[str, str]:
                 at += _SIZES[kind]
     except (IndexError, KeyError, UnicodeDecodeError):
         raise BadFrame("a frame whose headers are damaged") from None
+    if at != len(data):
+        raise BadFrame("a frame whose last header ends beyond its headers")
     return found
 
 

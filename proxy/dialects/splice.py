@@ -7,6 +7,7 @@ stand there. So nested keys, keys in strings and odd white space cannot deceive 
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ import msgspec
 from proxy.dialects.json import decode, encode, top_level
 
 MAX_MODEL: Final = 256
+_PIECE: Final = 1 << 16
 _SPACE: Final = b" \t\r\n"
 _ALPHABET: Final = digits + ascii_letters
 _AFTER_KEY: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
@@ -59,6 +61,8 @@ def peek(body: bytes) -> Head:
         fields = top_level(body)
     except ValueError as exc:
         raise BadBody(f"the body is not a JSON object: {_reason(body, exc)}") from None
+    if not _is_text(body):
+        raise BadBody("the body is not UTF-8 text")
     if len(_spans(body, "model")) > 1 and len(positions(body, "model")) > 1:
         raise BadBody("the body names `model` twice; readers disagree which one counts", "model", "duplicate_model")
     model = decode(fields["model"]) if "model" in fields else None
@@ -70,6 +74,20 @@ def peek(body: bytes) -> Head:
     options = decode(fields["stream_options"]) if "stream_options" in fields else None
     asked = options.get("include_usage") if isinstance(options, dict) else None
     return Head(model, stream, asked if isinstance(asked, bool) else None, frozenset(fields))
+
+
+def _is_text(body: bytes) -> bool:
+    """Whether it is UTF-8 (RFC 8259, section 8.1): strings that are not looked into could hold anything."""
+    if body.isascii():
+        return True
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for at in range(0, len(body), _PIECE):  # in pieces: the whole as a text would take four times its room
+            decoder.decode(body[at : at + _PIECE])
+        decoder.decode(b"", True)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def field(body: bytes, name: str) -> object:
@@ -198,6 +216,8 @@ def with_model(body: bytes, model: str) -> bytes:
 
 def without_model(body: bytes, adds: Mapping[str, str]) -> bytes:
     """The body for a path that names the model itself, with the fields that it has to have."""
+    if "model" not in top_level(body):
+        return with_fields(body, adds)
     try:
         end = _value_span(body, "model")[1]
         key = positions(body, "model")[0][0]

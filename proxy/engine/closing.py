@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from proxy.dialects.request import BadRequest
 from proxy.engine import told
 from proxy.engine.job import Job
@@ -10,6 +12,8 @@ from proxy.engine.pinned import is_absent, translatable, unknown_response
 from proxy.engine.translate import Unsaid, counted
 from proxy.fault import Fault, FaultKind, Phase
 from proxy.routing import Candidate, GatewayAnswer, Plan, Skipped, exhausted
+
+_OF_KEYS: Final = (401, 403, 407)  # to a client they say that its own key is wrong, which it is not
 
 
 class Closing:
@@ -92,7 +96,8 @@ class Closing:
             await self._say_absent(*self._absent)
             return
         chosen = Plan(chosen.candidates, (*chosen.skipped, *(skipped for skipped, _, _ in self._unsaid)))
-        if self.refusal is not None and fault is not None and self._alone(chosen, fault):
+        said = self.refusal is not None and self.refusal.status not in _OF_KEYS
+        if said and fault is not None and self._alone(chosen, fault):
             await self._as_said(fault, self.refusal)
             return
         if await self.estimated():

@@ -42,6 +42,8 @@ class _Reader(Protocol):
 
     async def read(self) -> bytes: ...
 
+    def rest(self) -> bytes: ...
+
 
 class Translated:
     """A provider's answer that reads as one in the client's dialect. It has what the relay wants of an answer."""
@@ -86,6 +88,10 @@ class Translated:
         """More of the answer; empty at its end. Raises UpstreamError."""
         return await self._reader.read()
 
+    def rest(self) -> bytes:
+        """What can be said though nothing more comes."""
+        return self._reader.rest()
+
     def judge(self, error: Mapping[str, Any]) -> Fault:
         """The fault that an error of this answer is. The first one counts: later it may come in the client's words."""
         return self._failed(error)[0]
@@ -129,6 +135,9 @@ class _Whole:
                 )
             pieces.append(piece)
         return self._written(b"".join(pieces))
+
+    def rest(self) -> bytes:
+        return b""
 
     def _written(self, body: bytes) -> bytes:
         value = decode_object(body)
@@ -223,6 +232,19 @@ class _Stream:
             return b""
         self._over = not data
         return out
+
+    def rest(self) -> bytes:
+        """The end of an answer that is whole as its dialect sees it, though its provider does not end it."""
+        if self._over or self._trouble is not None:
+            return b""
+        try:
+            events = self._parser.close()
+            if any(isinstance(event, Failed) for event in events):
+                return b""
+            self._over = True
+            return b"".join([self._render(event) for event in events])
+        except (NotMore, Unreadable, RecursionError):
+            return b""
 
     async def _next(self) -> bytes:
         """The next bytes; none where the connection broke: whether the answer is whole is for the parser to say.

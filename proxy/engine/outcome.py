@@ -66,6 +66,9 @@ class Incoming(Protocol):
     async def read(self) -> bytes:
         """More of the body; empty at its end. Raises UpstreamError."""
 
+    def rest(self) -> bytes:
+        """What can be said though nothing more comes: the end of a whole answer whose provider does not end it."""
+
 
 async def read_body(response: Incoming, dog: Watchdog, seconds: float, limit: int) -> bytes:
     """The whole body within `seconds`. Raises UpstreamError (`too_large` beyond `limit`) and ClockExpired."""

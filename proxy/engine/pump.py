@@ -68,6 +68,12 @@ class Pump:
         if last is not None:
             await self._take(last)
 
+    async def finish(self, rest: bytes) -> bool:
+        """Nothing more comes but this. Whether that makes the answer whole."""
+        for event in self._splitter.feed(rest) if not self._over else ():
+            await self._take(event)
+        return self.scanner.complete
+
     def _rearm(self, dog: Watchdog) -> None:
         relay = self.relay
         if self._done_sent:

@@ -109,8 +109,12 @@ class Relay(msgspec.Struct):
         """A stream of events, followed by `scanner`."""
         pump = Pump(self, scanner)
         try:
-            with Watchdog() as dog:
-                await pump.run(dog)
+            try:
+                with Watchdog() as dog:
+                    await pump.run(dog)
+            except ClockExpired:
+                if not await pump.finish(self.response.rest()):
+                    raise
         except (UpstreamError, ClockExpired) as exc:
             pump.fault = pump.fault or (None if scanner.complete else self._fault_of(exc))
         except (MalformedEvent, sse.EventTooLarge) as exc:

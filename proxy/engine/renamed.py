@@ -38,6 +38,10 @@ class Renamed:
         """The value of a header of the provider's, or an empty text."""
         return self._response.header(name)
 
+    def rest(self) -> bytes:
+        """What can be said though nothing more comes."""
+        return self._response.rest()
+
     async def read(self) -> bytes:
         """More of the answer; empty at its end. Raises UpstreamError and EventTooLarge."""
         out = b""

@@ -98,6 +98,7 @@ class Trial:
 
     def _answered(self, status: int) -> None:
         self.attempt.status = status
+        self._ticket.heard = True
 
     def _begun(self, coming: Outcome) -> None:
         self._partial = coming

@@ -1,7 +1,7 @@
 """What is checked before any handler: target, Host, origin, framing, content type, the daemon's own API key.
 
 In this order, so that a foreign web page learns nothing, not even whether a key would have been right. Nothing of
-a request is logged. Rules: docs/threat-model.md.
+a request is logged. Rules: SECURITY.md.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def _listen_host(settings: Settings) -> str:
 
 def host_allowed(host: str, settings: Settings, bound: frozenset[str] = frozenset()) -> bool:
     """Whether a Host header names this daemon: a loopback name, an address listened on, or a configured name."""
-    found = _HOST.fullmatch(host.lower())
+    found = _HOST.fullmatch(host.lower()) if host.isascii() else None  # small letters of others may be ASCII
     if found is None or (found["port"] is not None and not 0 < int(found["port"]) < 65536):
         return False
     name = found["name"]
@@ -39,6 +39,8 @@ def _configured(host: str, name: str, settings: Settings) -> bool:
 
 def origin_allowed(origin: str, host: str, settings: Settings, bound: frozenset[str] = frozenset()) -> bool:
     """Whether a page of this origin may talk to us: the daemon's own (the Host it was asked under) or a named one."""
+    if not origin.isascii():
+        return False
     if origin.lower().rstrip("/") in {entry.lower().rstrip("/") for entry in settings.allowed_origins}:
         return True
     found = _ORIGIN.fullmatch(origin.lower())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Awaitable, Callable
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote_plus
 
 from aiohttp import web
 
@@ -33,6 +34,7 @@ _FORMS: Final = {
     Operation.GEMINI_EMBED: Form.GOOGLE,
     Operation.GEMINI_EMBED_ONE: Form.GOOGLE,
 }
+_SEPARATORS: Final = re.compile(r"[/\\]")  # some servers take a backslash for one
 NO_MODEL: Final = frozenset({Operation.FILES, Operation.BATCHES, Operation.MESSAGE_BATCHES})
 
 
@@ -69,7 +71,7 @@ def handler(
 
 def _call(request: web.Request, operation: Operation, body: bytes | None) -> Call:
     kind = request.headers.get("Content-Type", "")
-    tail = request.match_info.get("tail", "")
+    tail = _tail(request)
     head = splice.Head(None, False, None, frozenset())
     try:
         if body is not None and kind.lower().startswith("multipart/"):
@@ -101,6 +103,14 @@ def _call(request: web.Request, operation: Operation, body: bytes | None) -> Cal
     )
 
 
+def _tail(request: web.Request) -> str:
+    """What follows the path of the operation, and stays below it. Raises Refused."""
+    tail = request.match_info.get("tail", "")
+    if any(part.partition(";")[0] in (".", "..") for part in _SEPARATORS.split(tail)):
+        raise Refused(404, "unknown_path", "a path with `.` or `..` in it leads nowhere here")
+    return tail
+
+
 def _in_path(request: web.Request, head: splice.Head) -> splice.Head:
     """Google's clients name model and streaming in the path. Raises Refused."""
     streamed = request.match_info["verb"] == "streamGenerateContent"
@@ -114,4 +124,4 @@ def _query(request: web.Request) -> str:
     """The raw query without what looks like a credential, and without what the provider's path says itself."""
     raw = request.raw_path.partition("?")[2]
     left_out = _CREDENTIALS | {"alt"} if "verb" in request.match_info else _CREDENTIALS
-    return "&".join(part for part in raw.split("&") if part.partition("=")[0].lower() not in left_out)
+    return "&".join(part for part in raw.split("&") if unquote_plus(part.partition("=")[0]).lower() not in left_out)

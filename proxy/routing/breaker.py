@@ -125,7 +125,8 @@ class Breaker(msgspec.Struct, eq=False):
     def _often(self, now: float) -> bool:
         """Half or more of five and more failed within 30 s; and two or more, most too, without the worst model."""
         recent = [(source, good) for at, source, good in self.outcomes if now - at <= _WINDOW]
-        if len(recent) < _WINDOW_MIN or sum(not good for _, good in recent) * 2 < len(recent):
+        failed = sum(not good for _, good in recent)
+        if len(recent) < _WINDOW_MIN or failed * 2 < len(recent):  # half: what fails in turn is no use either
             return False
         counts: dict[str, int] = {}
         for source, good in recent:

@@ -302,9 +302,16 @@ class Health:
                 del self._states[identity]
 
     def state(self, connection: Connection) -> BreakerState:
-        """Of the whole connection, for metrics."""
+        """What it is in, for metrics: that of the whole, or of all its models together."""
         state = self._states.get(connection.identity)
-        return BreakerState.CLOSED if state is None else state.whole.state(self._now())
+        now = self._now()
+        return BreakerState.CLOSED if state is None else _standing(state, now).state(now)
+
+    def scope(self, connection: Connection, model: str | None) -> BreakerState:
+        """Of one scope alone: this model there, or (None) the whole."""
+        state = self._states.get(connection.identity)
+        own = None if state is None else state.whole if model is None else state.models.get(model[:_MAX_NAME])
+        return BreakerState.CLOSED if own is None else own.state(self._now())
 
     def report(self, connection: Connection) -> Report:
         """All that is known of it."""
@@ -312,13 +319,14 @@ class Health:
         if state is None:
             return Report()
         now, whole = self._now(), state.whole
+        standing = _standing(state, now)
         return Report(
-            whole.state(now),
-            whole.in_state_for(now),
+            standing.state(now),
+            standing.in_state_for(now),
             whole.last_error,
             None if whole.last_error is None else now - whole.last_error_at,
-            whole.failures,
-            whole.wait(now),
+            standing.failures,
+            standing.wait(now),
             tuple(
                 ModelReport(name, own.state(now), own.last_error, own.wait(now))
                 for name, own in state.models.items()
@@ -348,6 +356,16 @@ class Health:
     def _turn(self) -> int:
         self._turns += 1
         return self._turns
+
+
+def _standing(state: _State, now: float) -> Breaker:
+    """What stands for the connection: where each model that was asked for is unwell, the one that is back soonest."""
+    if state.whole.state(now) is not BreakerState.CLOSED:
+        return state.whole
+    models = [own for own in state.models.values() if own.kind is not FaultKind.MODEL_MISSING]
+    if not models or any(own.state(now) is BreakerState.CLOSED for own in models):
+        return state.whole
+    return min(models, key=lambda own: own.wait(now) or 0.0)
 
 
 def _least(models: Mapping[str, Breaker], now: float) -> str:

@@ -88,9 +88,12 @@ class UpstreamResponse:
         lost = self._lost
         return lost is not None and lost.done() and not lost.cancelled() and lost.exception() is not None
 
+    def rest(self) -> bytes:
+        """What can be said though nothing more comes: nothing."""
+        return b""
+
     def _broken(self, lost: asyncio.Future[None]) -> None:
-        if not lost.cancelled():
-            lost.exception()  # it is looked at
+        _looked_at(lost)
         content = self._response.content
         if not content.is_eof() and content.exception() is None:
             content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
@@ -99,10 +102,18 @@ class UpstreamResponse:
         """Give the connection up: the provider sees it closed unless the answer had ended."""
         if self._lost is not None:
             self._lost.remove_done_callback(self._broken)
+            # The connection may live on in the pool, and be lost there: nobody is to be told of that either.
+            self._lost.remove_done_callback(_looked_at)
+            self._lost.add_done_callback(_looked_at)
         if self._response.content.at_eof():
             self._response.release()
         else:
             self._response.close()
+
+
+def _looked_at(lost: asyncio.Future[None]) -> None:
+    if not lost.cancelled():
+        lost.exception()
 
 
 class Pools:

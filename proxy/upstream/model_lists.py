@@ -26,6 +26,7 @@ _PATIENCE: Final = 2.0  # seconds that a request waits for lists it knows nothin
 _CALL_SECONDS: Final = 10.0
 _MAX_BYTES: Final = 4 * 1024 * 1024  # of all pages; the longest list known has half a megabyte
 _MAX_PAGES: Final = 20
+_MAX_DEPTH: Final = 16
 
 
 class ListUnavailable(Exception):
@@ -180,5 +181,15 @@ def _parse(page: Mapping[str, Any], prefix: str) -> list[Mapping[str, Any]] | No
     for item in listed:
         ident = item.get("id") or item.get("name") if isinstance(item, dict) else None
         if isinstance(ident, str) and ident:
-            models.append({**item, "id": ident.removeprefix(prefix)})
+            plain = {key: value for key, value in item.items() if _shallow(value)}
+            models.append({**plain, "id": ident.removeprefix(prefix)})
     return models
+
+
+def _shallow(value: object, room: int = _MAX_DEPTH) -> bool:
+    """Whether a value can be written wherever it could be read."""
+    if isinstance(value, dict):
+        return room > 0 and all(_shallow(inner, room - 1) for inner in value.values())
+    if isinstance(value, list):
+        return room > 0 and all(_shallow(inner, room - 1) for inner in value)
+    return True

@@ -20,7 +20,10 @@ ROUTES = [
     "/v1/routing/explain",
     "/nowhere",
 ]
-GOOD_HOSTS = ["127.0.0.1", "127.0.0.1:{port}", "localhost", "LOCALHOST:{port}", "[::1]", "[::1]:{port}", "redeo.lan"]
+GOOD_HOSTS = [
+    *("127.0.0.1", "127.0.0.1:{port}", "localhost", "LOCALHOST:{port}", "[::1]", "[::1]:{port}"),
+    *("redeo.lan", "desk.lan"),
+]
 BAD_HOSTS = [
     "evil.example",
     "evil.example:{port}",
@@ -54,13 +57,16 @@ BAD_HOSTS = [
     "xredeo.lan",
     "127.0.0.1,evil.example",
     "%6cocalhost",
+    "des\xe2\x84\xaa.lan",  # found by fuzzing: a Kelvin sign is a `k` in small letters
 ]
 
 
 @pytest.fixture
 async def server(redeo: Any, provider: Any) -> Redeo:
     up = await provider(chat())
-    started: Redeo = await redeo({"alpha": up}, allowed_hosts=["redeo.lan"], allowed_origins=["http://app.local:3000"])
+    started: Redeo = await redeo(
+        {"alpha": up}, allowed_hosts=["redeo.lan", "desk.lan"], allowed_origins=["http://app.local:3000"]
+    )
     started.upstream = up  # type: ignore[attr-defined]  # for the tests below
     return started
 

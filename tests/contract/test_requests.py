@@ -131,6 +131,9 @@ async def test_bodies_of_an_agents_size(redeo: Any, provider: Any, path: str) ->
         (b'{"model": "a", "x": {"model": 1}, "model": "b"}', "duplicate_model"),
         (b'{"a":' * 100_000, "invalid_json"),
         (b"\xff\xfe{}", "invalid_json"),
+        (b'{"model": "\xae"}', "invalid_json"),
+        (b'{"model": "auto", "stream_options": {"\xae": 1}}', "invalid_json"),
+        (b'{"model": "auto", "messages": [{"role": "user", "content": "\xae"}]}', "invalid_json"),
     ],
 )
 async def test_bad_bodies_are_the_clients_fault(redeo: Any, provider: Any, body: bytes, code: str) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 import time
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, quote
+from zlib import crc32
 
 import pytest
 from botocore.auth import SigV4Auth
@@ -92,6 +94,17 @@ def test_a_damaged_frame_is_noticed(payload: bytes, at: int, bit: int) -> None:
     text[at % len(text)] ^= 1 << bit
     with pytest.raises(BadFrame):
         list(FrameSplitter().feed(bytes(text)))
+
+
+@pytest.mark.parametrize(
+    "headers", [b"\x01n\x07\x00\x09abc", b"\x01n\x07\x00", b"\x01n\x04\x00\x00", b"\x01n\x09" + bytes(15)]
+)
+def test_a_header_that_ends_beyond_the_headers_is_noticed(headers: bytes) -> None:
+    """Found by fuzzing: the checksums may be right all the same."""
+    start = struct.pack(">II", 16 + len(headers), len(headers))
+    body = start + crc32(start).to_bytes(4, "big") + headers
+    with pytest.raises(BadFrame):
+        list(FrameSplitter().feed(body + crc32(body).to_bytes(4, "big")))
 
 
 async def test_bedrock_is_signed_with_a_key_pair_and_a_bearer_with_an_api_key(redeo: Any, provider: Any) -> None:

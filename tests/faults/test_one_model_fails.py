@@ -89,14 +89,12 @@ async def test_a_prompt_in_a_refusal_costs_nobody_the_connection(bench: Any, spe
     assert (await b.ask(model="well")).attempts == "alpha=200"
 
 
-@pytest.mark.xfail(strict=True, reason="the only provider's own answer is passed on with whatever status it has")
 async def test_a_model_that_the_key_may_not_use_is_no_401_for_the_client(bench: Any, speech: Speech) -> None:
     refused = error(401, "invalid_request_error", "You are not allowed to sample from this model")
     b = await bench(refused, speech=speech)
     assert (await b.ask(model="alpha/bad")).status == 404
 
 
-@pytest.mark.xfail(strict=True, reason="the health is not told that the provider had begun to answer")
 async def test_an_answer_that_breaks_off_before_its_content_is_about_its_model(bench: Any) -> None:
     async def cut(received: Received, wire: Wire) -> None:
         await wire.head(200, {"content-type": "text/event-stream"})

@@ -27,6 +27,10 @@ TEXTS = ("good ", "day, ", "to you")
 SPARE = {"chat": 1, "messages": 1, "converse": 1}
 HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 GARBAGE = {"converse": b"\x00\x00\x00\x20garbage, and no frame", "ollama_chat": b"{garbage\n"}
+LIST = {
+    "converse": amazon_frame(b"[1]", {":event-type": "metadata", ":message-type": "event"}),
+    "ollama_chat": b"[1]\n",
+}
 SECOND = {
     "ollama_chat": b'{"error": "late"}\n',
     "converse": b"HTTP/1.1 500 late",
@@ -77,6 +81,7 @@ def _faults(speech: Speech) -> Iterator[Fault]:
     failure = speech.failure("overloaded_error", "it broke")
     garbage = GARBAGE.get(speech.name, b"data: {garbage\n\n")
     second = SECOND.get(speech.name, events[-1])
+    no_object = LIST.get(speech.name, b"data: [1]\n\n")
     yield from _cuts(speech)
     yield Fault("nothing wrong", _sent(speech, events), True)
     yield Fault("all in one piece", _sent(speech, [b"".join(events)]), True)
@@ -89,6 +94,10 @@ def _faults(speech: Speech) -> Iterator[Fault]:
     yield Fault("the end twice, at once", _sent(speech, [b"".join(events) + second]), True)
     yield Fault("garbage behind the end", _sent(speech, [*events, garbage]), True)
     yield Fault("garbage behind the end, at once", _sent(speech, [b"".join(events) + garbage]), True)
+    yield Fault("a list behind the end, at once", _sent(speech, [b"".join(events) + no_object]), True)
+    if speech.name in ("chat", "messages", "responses", "converse"):  # the others have no terminator before it
+        yield Fault("an error behind the end", _sent(speech, [*events, failure]), True)
+        yield Fault("more text behind the end, at once", _sent(speech, [b"".join(events) + opening[-1]]), True)
     yield Fault("a page", _sent(speech, [HTML], kind="text/html"))
     yield Fault("a page as a stream", _sent(speech, [HTML]))
     yield Fault("nothing as a stream", _sent(speech, []))

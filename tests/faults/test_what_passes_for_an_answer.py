@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support.speech import ANTHROPIC, CHAT, SPEECHES, Speech
+from tests.support.speech import ANTHROPIC, CHAT
 from tests.support.upstream import Received, Wire, answer, chat, error, stream
 
 
@@ -47,12 +47,6 @@ async def test_broken_framing_behind_content_ends_with_an_error(bench: Any) -> N
 async def test_a_terminator_alone_is_no_answer(bench: Any) -> None:
     b = await bench(stream([b"data: [DONE]\n\n"]), CHAT.good())
     assert (await b.ask(stream=True)).attempts == "alpha=bad_upstream beta=200"
-
-
-@pytest.mark.parametrize("speech", SPEECHES, ids=lambda speech: speech.name)
-async def test_a_stream_that_nobody_asked_for_is_no_answer(bench: Any, speech: Speech) -> None:
-    b = await bench(stream(speech.events("one")), speech.good(), speech=speech)
-    assert (await b.ask()).attempts == "alpha=bad_upstream beta=200"
 
 
 async def test_an_encoding_that_nobody_asked_for_is_no_answer(bench: Any) -> None:

@@ -135,3 +135,27 @@ def test_a_forged_seal_is_handed_on_or_refused(
         body["messages"][3]["tool_calls"][0]["extra_content"] = {"google": {"thought_signature": forged}}
     request = dialect(here).read_request(body)
     json.dumps(dialect(there).write_request(request, Target("o", "m"))[0])
+
+
+ODD: list[Any] = [["x"], 1, None, {"token": "a", "top_logprobs": 5}, {"token": [], "top_logprobs": [1]}]
+
+
+@pytest.mark.parametrize("there", DialectName)
+@pytest.mark.parametrize("name", [DialectName.CHAT, DialectName.RESPONSES, DialectName.OLLAMA])
+def test_odd_probabilities_of_tokens_are_left_out(name: DialectName, there: DialectName) -> None:
+    """Found by fuzzing: entries that are no objects were handed on, and other dialects look into them."""
+    said = Answer("r1", "m", 1, [Piece(Kind.TEXT, text="so")], {0: Finished(Finish.STOP)}, Count(9, 8))
+    body = json.loads(json.dumps(dialect(name).write_answer(said, head(name))))
+    if name is DialectName.CHAT:
+        body["choices"][0]["logprobs"] = {"content": ODD, "refusal": 3}
+    elif name is DialectName.RESPONSES:
+        part = next(item for item in body["output"] if item["type"] == "message")["content"][0]
+        part["logprobs"] = ODD
+    else:
+        body["logprobs"] = ODD
+    answer = fold(dialect(name).read_answer(body, "o"))
+    assert [len(piece.logprobs) for piece in answer.pieces] == [2]
+    json.dumps(dialect(there).write_answer(answer, head(there)))
+    renderer = dialect(there).renderer(head(there))
+    for event in unfold(answer):
+        renderer.event(event)

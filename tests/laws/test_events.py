@@ -147,6 +147,16 @@ def test_any_json_is_understood_or_malformed(value: Any) -> None:
             assert isinstance(scanner(operation).see(b"data: " + json.dumps(value).encode() + b"\n\n"), Progress)
 
 
+@pytest.mark.parametrize("end", [chat_events("a")[-1], b"data: {}\n\n", b": hello\n\n"])
+def test_a_byte_order_mark_is_one_at_the_beginning_alone(end: bytes) -> None:
+    """Found by fuzzing: behind it no client reads the line, so what it says is not said."""
+    seen, (first, *_) = scanner(Operation.CHAT), chat_events("a")
+    seen.see(first)
+    with pytest.raises(MalformedEvent):
+        seen.see(b"\xef\xbb\xbf" + end)
+    assert not seen.complete
+
+
 def test_an_event_beyond_the_cap_is_told() -> None:
     splitter = sse.EventSplitter(limit=1000)
     splitter.feed(b"data: " + b"x" * 900)

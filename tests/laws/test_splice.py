@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from proxy.dialects.splice import BadBody, append_field, peek, with_model, with_usage_asked
+from proxy.dialects.splice import BadBody, append_field, peek, with_model, with_usage_asked, without_model
 
 SPACE = st.sampled_from(["", "", " ", "\n\t", "  \r\n"])
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -149,6 +149,13 @@ def test_other_stream_options_stay(body: tuple[bytes, bytes, bytes], options: An
 
 
 @given(bodies(model=False))
+@example((b'{"x": {"a": 1, "a": 2}, "\xc3\xbc": "model"}', b"", b""))
+def test_where_there_is_no_model_nothing_is_taken_away(body: tuple[bytes, bytes, bytes]) -> None:
+    """Found by fuzzing: the whole body was written anew."""
+    assert without_model(b"".join(body), {}) == b"".join(body)
+
+
+@given(bodies(model=False))
 def test_an_appended_field_is_the_last_one(body: tuple[bytes, bytes, bytes]) -> None:
     whole = b"".join(body)
     value = json.loads(whole)
@@ -165,6 +172,23 @@ def test_whatever_comes_is_read_or_refused_in_words(body: bytes) -> None:
     else:
         assert said.message
         assert said.code in ("invalid_json", "invalid_model", "duplicate_model")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model": "\xae"}',
+        b'{"model": "a", "stream_options": {"\xae": 1}}',
+        b'{"model": "a", "messages": [{"content": "\xed\xa0\x80"}]}',
+        b'{"model": "a", "x": "' + "\u20ac".encode() * 40_000 + b'\xe2\x82"}',
+    ],
+    ids=["model", "options", "deeper", "cut short"],
+)
+def test_bytes_that_are_no_text_are_refused_in_words(body: bytes) -> None:
+    """Found by fuzzing: what is nested is not looked at before it is decoded."""
+    said = refusal(body)
+    assert said is not None
+    assert (said.message, said.code) == ("the body is not UTF-8 text", "invalid_json")
 
 
 def refusal(body: bytes) -> BadBody | None:

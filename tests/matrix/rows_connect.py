@@ -36,7 +36,7 @@ DROPPED = Row(
 )
 MUTE = Row(6, "accepts and never answers", "the next one answers once the clock of the first byte is over")
 
-NOISE = 0.4  # what a busy machine may add to a clock
+NOISE = 0.6  # what a busy machine may add to a clock
 
 
 def closed_port() -> int:
@@ -78,17 +78,18 @@ async def with_something_kept(case: Case) -> None:
 
 @REFUSED.case()
 async def costs_milliseconds(case: Case) -> None:
-    dead = await case.bench(f"http://127.0.0.1:{closed_port()}/v1", case.good)
     alive = await case.bench(case.good)
-    added = []
-    for _ in range(4):  # the fifth failure would open the breaker
-        seconds = []
-        for bench in (alive, dead):
-            begun = time.perf_counter()
-            assert (await case.ask(bench)).status == 200
-            seconds.append(time.perf_counter() - begun)
-        added.append(seconds[1] - seconds[0])
-    assert min(added) <= 0.01
+    added: list[float] = []
+    while not added or min(added) > 0.01:  # what else the machine does can only add to it
+        assert len(added) < 20, added
+        dead = await case.bench(f"http://127.0.0.1:{closed_port()}/v1", case.good)
+        for _ in range(4):  # the fifth failure would open the breaker
+            seconds = []
+            for bench in (alive, dead):
+                begun = time.perf_counter()
+                assert (await case.ask(bench)).status == 200
+                seconds.append(time.perf_counter() - begun)
+            added.append(seconds[1] - seconds[0])
 
 
 class Hole:

@@ -166,3 +166,29 @@ def test_a_comparison_that_leaks_would_be_noticed() -> None:
         return all(one != "!" for one in given)  # stops at the first character that is wrong
 
     assert all(abs(difference(early, 20_000)) > 4.5 for _ in range(3))
+
+
+# --- and with it, no further than the paths that are served
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "../organization/admin_api_keys", "x/../../organization", "%2e%2e/organization", "x/%2e%2e/%2E%2E/organization",
+        "..%2forganization", "x%2f..%2f..%2forganization", ".", "..", "x/./y", "x/..", "%2e", "..%5corganization",
+        "x/..;/organization",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/responses", "/v1/batches", "/v1/images", "/messages/batches"])
+async def test_no_path_leads_out_of_the_operation_that_it_names(
+    server: Redeo, client: RawClient, up: Upstream, path: str, tail: str
+) -> None:
+    """The provider's key would go with it, to whatever else the provider has at that host."""
+    key = f"Authorization: Bearer {server.key}"
+    for method in ("GET", "POST", "DELETE"):
+        framing = ["Content-Type: application/json", "Content-Length: 2"] if method == "POST" else []
+        body = b"{}" if method == "POST" else b""
+        got = await client.ask(get(f"{path}/{tail}", "Host: localhost", key, *framing, method=method) + body)
+        assert got.status in (400, 404, 405), (method, got.head)
+    assert not up.requests
+    assert not up.list_requests

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from yarl import URL
 
 from tests.support.daemon import Redeo
 from tests.support.speech import ANTHROPIC, CHAT, GEMINI, RESPONSES, Speech
@@ -131,9 +132,12 @@ async def test_a_provider_is_sent_exactly_the_headers_that_are_its_business(
         "Keep-Alive": "timeout=5",
         "Connection": "keep-alive, x-anything",
     }
-    got = await server.request("POST", speech.path, json=speech.body, headers=mine)
-    assert got.status == 200, got.body
+    query = "&".join(f"{name}={key}" for name in ("key", "%6Bey", "api_key", "API%2DKEY", "access_token", "Token"))
+    asked = URL(f"{server.base}{speech.path}?{query}&a=1", encoded=True)
+    async with server.session.post(asked, json=speech.body, headers=mine) as got:
+        assert got.status == 200
     [received] = up.requests
+    assert received.target.endswith("?a=1")
     always = {"host", "content-length", "content-type", "accept", "accept-encoding", "user-agent"}
     assert sorted(name.lower() for name, _ in received.headers) == sorted(always | own)
     assert key.encode() not in received.raw
@@ -334,3 +338,63 @@ async def test_a_key_that_stands_in_a_header_goes_no_further(redeo: Any, provide
     assert got.status == 200
     assert server.keys["alpha"][12:] not in repr(dict(got.headers))
     assert got.headers["x-ratelimit-limit-requests"] == "7"
+
+
+@pytest.mark.parametrize("depth", [12, 100, 800, 920, 930, 940, 950, 960, 2000])
+async def test_a_list_of_models_as_deep_as_can_be_read_breaks_nobodys_list(
+    redeo: Any, provider: Any, depth: int
+) -> None:
+    """What can be decoded in one place may be too deep to be written in another."""
+
+    async def deep(received: Received, wire: Wire) -> None:
+        inner = b"[" * depth + b"]" * depth
+        await answer(b'[{"id": "x", "deep": ' + inner + b', "flat": [1]}]')(received, wire)
+
+    up, other = await provider(chat()), await provider(chat(), models=["m"])
+    up._list = deep
+    server = await redeo({"alpha": up, "beta": other})
+    for path in ("/v1/models", "/v1beta/models"):
+        for headers in ({}, {"anthropic-version": "2023-06-01"}):
+            got = await server.request("GET", path, headers=headers)
+            assert got.status == 200, got.body
+            assert b'"m"' in got.body or b'"models/m"' in got.body
+    if depth < 900:
+        listed = {entry["id"]: entry for entry in (await server.request("GET", "/v1/models")).json["data"]}
+        assert listed["x"]["flat"] == [1]
+        assert ("deep" in listed["x"]) is (depth == 12)
+
+
+@pytest.mark.parametrize(
+    "when",
+    ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", 10**400, -1, True, {}, "99999999999999999999", []],
+)
+async def test_no_date_of_a_model_breaks_the_list(redeo: Any, provider: Any, when: Any) -> None:
+    odd = {"id": "m", "created": when, "created_at": when, "owned_by": when, "display_name": when}
+    server = await redeo({"alpha": await provider(chat(), models=[odd])})
+    for headers in ({}, {"anthropic-version": "2023-06-01"}):
+        assert (await server.request("GET", "/v1/models", headers=headers)).status == 200
+
+
+async def test_early_hints_without_end_are_no_answer(redeo: Any, provider: Any) -> None:
+    async def hints(received: Received, wire: Wire) -> None:
+        while True:
+            await wire.send(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 20)
+            await asyncio.sleep(0)
+
+    server = await redeo({"alpha": await provider(hints), "beta": await provider(chat())})
+    assert (await server.chat()).attempts == "alpha=timeout beta=200"
+
+
+async def test_an_answer_that_nobody_asked_for_answers_nobody(redeo: Any, provider: Any) -> None:
+    """A second one behind the first, on a connection that could be used again."""
+    body = json.dumps(chat_body("one")).encode()
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    two = head % len(body) + body + head % 13 + b'{"evil":true}'
+
+    async def twice(received: Received, wire: Wire) -> None:
+        await wire.send(two)
+
+    server = await redeo({"alpha": await provider(twice)})
+    for _ in range(6):
+        got = await server.chat()
+        assert (got.status, got.json["choices"][0]["message"]["content"]) == (200, "one")

@@ -187,9 +187,9 @@ class ChatParser:
 
     def _logprobs(self, at: int, given: Mapping[str, Any], out: list[Event]) -> None:
         for name, kind in (("content", Kind.TEXT), ("refusal", Kind.REFUSAL)):
-            tokens = given.get(name)
+            tokens = read.rows(given.get(name))
             index = self._ledger.index((at, kind))
-            if isinstance(tokens, list) and tokens and index is not None:
+            if tokens and index is not None:
                 out.append(BlockLogprobs(index, tuple(tokens)))
 
     def _delta(self, at: int, delta: Mapping[str, Any], out: list[Event]) -> None:

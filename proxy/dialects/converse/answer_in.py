@@ -94,7 +94,7 @@ class ConverseParser:
         return [*self._ledger.end_all(), self._finish, Done()]
 
     def _one(self, frame: Frame) -> list[Event]:
-        if self._over:
+        if self.ended:
             return []
         kind = frame.headers.get(":message-type")
         value = decode_object(frame.payload or b"{}")

@@ -112,10 +112,10 @@ class GeminiParser:
         try:
             value = decode(data)
         except ValueError:
+            value = None
+        if not isinstance(value, dict):
             if self.ended:  # nothing that is no answer counts behind a whole one
                 return []
-            raise Unreadable("an event that is not JSON") from None
-        if not isinstance(value, dict):
             raise Unreadable("an event that is not a JSON object")
         return self.chunk(value)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from proxy.dialects import sse
+from proxy.dialects import read, sse
 from proxy.dialects.aspects import Aspect, Untold
 from proxy.dialects.base import ReplyHead
 from proxy.dialects.blocks import Count, Finish, Opaque
@@ -180,7 +180,7 @@ def _grounding(pieces: list[Piece]) -> dict[str, Any]:
 
 def _logprobs(tokens: list[Any]) -> dict[str, Any]:
     rows = [token for token in tokens if isinstance(token, dict)]
-    tops = [{"candidates": [_token(top) for top in row.get("top_logprobs") or ()]} for row in rows]
+    tops = [{"candidates": [_token(top) for top in read.rows(row.get("top_logprobs"))]} for row in rows]
     return {"chosenCandidates": [_token(row) for row in rows], "topCandidates": tops}
 
 

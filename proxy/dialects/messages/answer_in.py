@@ -123,9 +123,9 @@ class MessagesParser:
         try:
             value = decode(data)
         except ValueError:
-            if self.ended:  # nothing that is no answer counts behind a whole one
-                return []
-            raise Unreadable("an event that is not JSON") from None
+            value = None
+        if self._stopped and not (isinstance(value, dict) and value.get("type") == "message_start"):
+            return []  # behind a whole answer only a further one counts
         if not isinstance(value, dict):
             raise Unreadable("an event that is not a JSON object")
         return self.event(value)

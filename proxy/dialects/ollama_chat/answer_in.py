@@ -80,9 +80,9 @@ class OllamaParser:
             self._stamp = "".join(c for c in created if c.isalnum())
             out.append(Started("", read.text(value.get("model")), _seconds(created)))
         self._message(read.table(value.get("message")), out)
-        tokens = value.get("logprobs")
+        tokens = read.rows(value.get("logprobs"))
         index = self._flow.index(0)
-        if isinstance(tokens, list) and tokens and index is not None and self._flow.opened(0) is Kind.TEXT:
+        if tokens and index is not None and self._flow.opened(0) is Kind.TEXT:
             out.append(BlockLogprobs(index, tuple(tokens)))
         if value.get("done") is True:
             out += self._finish(value)

@@ -180,9 +180,9 @@ class ResponsesParser:
             self._filled.add(key)
             out.append(BlockDelta(index, text))
 
-    def _logprobs(self, key: tuple[int, int], tokens: object, out: list[Event]) -> None:
-        index = self._ledger.index(key)
-        if isinstance(tokens, list) and tokens and index is not None:
+    def _logprobs(self, key: tuple[int, int], given: object, out: list[Event]) -> None:
+        tokens, index = read.rows(given), self._ledger.index(key)
+        if tokens and index is not None:
             self._filled.add((key, "logprobs"))
             out.append(BlockLogprobs(index, tuple(tokens)))
 

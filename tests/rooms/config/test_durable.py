@@ -236,3 +236,32 @@ def test_a_lock_that_is_a_link_is_not_followed(state: State, tmp_path: Path) -> 
     with pytest.raises(StoreUnavailable, match=r"\.lock"), durable.locked(state.paths.lock):
         pass
     assert not (tmp_path / "victim").exists()
+
+
+def test_a_folder_that_cannot_be_locked_is_told(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by injecting faults: some network file systems have no locks."""
+
+    def flock(_handle: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(StoreUnavailable, match=r"\.lock cannot be locked: No locks available"):  # noqa: SIM117
+        with durable.locked(state.paths.lock):
+            raise AssertionError
+
+
+def test_a_start_does_not_fail_for_what_cannot_be_cleared_away(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by injecting faults: one open file too many was a traceback."""
+    state.write("connections:\n  ollama: {}\n")
+    state.paths.state_dir.joinpath(".connections.yaml.0.redeo-tmp").touch(0o600)
+    left = durable.stale(state.paths.state_dir)
+
+    def scandir(_path: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        assert len(state.open().current.connections) == 1
+        durable.remove_stale(state.paths.state_dir)
+    assert len(left) == 1
+    assert durable.stale(state.paths.state_dir) == left, "the next start sees to it"

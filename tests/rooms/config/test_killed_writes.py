@@ -1,7 +1,11 @@
-"""A process that is killed while it changes connections leaves the list as it was before a change, or after it."""
+"""A process that is killed while it changes connections leaves the list as it was before a change, or after it.
+
+At each system call, by a tracer: `make fuzz` (fuzz/kills.py).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import random
 import subprocess
 import sys
@@ -11,6 +15,9 @@ from pathlib import Path
 import pytest
 
 from config import durable
+from fuzz.writes import WRITES, Write, carried_out, sound
+from fuzz.writes import listed as connections_of
+from tests.rooms.config.disk import Killed, disk
 from tests.rooms.config.statefiles import State
 
 ROOT = Path(__file__).parents[3]
@@ -93,3 +100,25 @@ def test_killed_at_any_moment_the_old_or_the_new_list_stands_there(
         now, first = found, first + begun
         assert durable.stale(state.paths.state_dir) == [], "what it left behind went at the next start"
     assert between > 3, "most were killed at work"
+
+
+@pytest.mark.parametrize("write", WRITES, ids=lambda write: write.name)
+def test_killed_at_any_step_of_any_write_everything_is_old_or_new(write: Write, tmp_path: Path) -> None:
+    before, after = write.prepare(tmp_path / "old"), write.prepare(tmp_path / "new")
+    asyncio.run(carried_out(write.ready(after)))
+    ends = [connections_of(after)] if write.fresh else [connections_of(before), connections_of(after)]
+    found = []
+    for at in range(100):
+        paths = write.prepare(tmp_path / str(at))
+        act = write.ready(paths)
+        try:
+            with disk(at=at):
+                asyncio.run(carried_out(act))
+        except Killed:
+            found.append(connections_of(paths))
+            assert found[-1] in ends
+            sound(paths)
+        else:
+            break
+    assert 8 < len(found) < 100
+    assert all(end in found for end in ends), "it was killed on both sides of the step that counts"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from config import durable
 from config.daemon_key import daemon_key
 from config.errors import UnsafeState
 from config.paths import read_secure, secure_folder
@@ -128,3 +130,21 @@ def test_a_state_directory_that_is_a_link_or_a_file_is_refused(state: State) -> 
 
 def test_what_is_not_there_is_nothing(plain: Path) -> None:
     assert read_secure(plain.with_name("none")) is None
+
+
+def test_an_error_at_closing_what_was_only_read_is_none(
+    plain: Path, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by injecting faults: the daemon answered 500."""
+    real = os.close
+
+    def close(handle: int) -> None:
+        real(handle)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    plain.chmod(0o600)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", close)
+        assert read_secure(plain) == TEXT
+        with durable.locked(state.paths.lock):
+            pass

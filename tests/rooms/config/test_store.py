@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable
-from contextlib import suppress
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -160,6 +161,57 @@ async def test_a_change_that_fails_at_any_step_has_not_happened(state: State, ca
                 break
     assert failures > 4
     assert state.keys() == mine
+
+
+@pytest.mark.parametrize("kind", ["put", "delete", "seal"])
+async def test_a_change_that_cannot_be_read_back_is_done_all_the_same(
+    state: State, canary: Canary, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Found by injecting faults: it was told as one that changed nothing, with the new file in its place."""
+    made = sealed(canary, state, "openai", "groq")
+    if kind == "seal":
+        state.write(f"connections:\n  openai: {{api_key: {made['openai']}}}\n")
+        made.pop("groq")
+    store = state.open() if kind != "seal" else None
+    with blind_after_a_rename(monkeypatch):
+        if store is None:
+            store = state.open()
+        elif kind == "put":
+            made["xai"] = canary("xai")
+            await store.put("xai", ConnectionChange(api_key=made["xai"]))
+        else:
+            await store.delete("groq")
+            made.pop("groq")
+    assert keys(store) == made
+    assert state.keys() == made
+    again = asyncio.Event()
+    store.on_reload(lambda _status: again.set())
+    watch = asyncio.create_task(store.watch())
+    await asyncio.wait_for(again.wait(), 10)  # what could not be read then is read as soon as can be
+    watch.cancel()
+    assert store.last_reload.ok
+    assert keys(store) == made
+
+
+@contextmanager
+def blind_after_a_rename(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No file of the state directory can be opened any more once one was put in its place: there are too many."""
+    renamed, real_open, real_rename = [], os.open, os.rename
+
+    def rename(*args: Any) -> None:
+        real_rename(*args)
+        renamed.append(args)
+
+    def open_(path: Any, flags: int, *args: Any, **options: Any) -> int:
+        if renamed and str(path).endswith((".yaml", ".key")):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real_open(path, flags, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", rename)
+        patch.setattr(os, "open", open_)
+        yield
+    assert renamed
 
 
 async def test_a_file_that_would_be_too_large_is_not_written(state: State, canary: Canary) -> None:

@@ -36,9 +36,7 @@ class Breakers(RuleBasedStateMachine):
 
     def states(self, model: str | None) -> dict[str | None, BreakerState]:
         """Of the whole, and of that model."""
-        report = self.health.report(self.alpha)
-        own = next((m.state for m in report.models if m.model == model), S.CLOSED)
-        return {None: report.state} if model is None else {None: report.state, model: own}
+        return {scope: self.health.scope(self.alpha, scope) for scope in (None, model)}
 
     @rule(model=ASKED)
     def ask(self, model: str | None) -> None:

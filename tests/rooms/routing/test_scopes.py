@@ -58,7 +58,7 @@ def test_what_is_said_of_a_model_closes_that_model(health: Health, alpha: Connec
     verdict = health.check(alpha, "m")
     assert (verdict.kind, verdict.retry_in) == (kind, 30.0)
     assert verdict.reason == f"it failed repeatedly with this model (last: {kind.value})"
-    assert health.state(alpha) is S.CLOSED
+    assert health.scope(alpha, None) is S.CLOSED
 
 
 @pytest.mark.parametrize("kind", OF_THE_WAY)
@@ -66,7 +66,7 @@ def test_what_happens_on_the_way_closes_all(health: Health, alpha: Connection, k
     _fail(health, alpha, ["m"] * 5, kind)
     assert _usable(health, alpha, "m", "n", None) == [False, False, False]
     assert health.check(alpha, "n").reason == f"it failed repeatedly (last: {kind.value})"
-    assert health.state(alpha) is S.OPEN
+    assert health.scope(alpha, None) is S.OPEN
 
 
 @pytest.mark.parametrize("kind", [K.AUTH, K.QUOTA])
@@ -103,13 +103,13 @@ def test_an_answer_that_breaks_off_is_about_its_model(health: Health, alpha: Con
 def test_without_a_model_it_is_the_connection(health: Health, alpha: Connection, kind: FaultKind) -> None:
     _fail(health, alpha, [None] * 5, kind)
     assert _usable(health, alpha, "m", None) == [False, False]
-    assert health.state(alpha) is S.OPEN
+    assert health.scope(alpha, None) is S.OPEN
 
 
 def test_a_wait_without_a_model_is_the_connections(health: Health, alpha: Connection) -> None:
     _fail(health, alpha, [None], K.RATE, retry_after=20.0)
     assert _usable(health, alpha, "m", None) == [False, False]
-    assert health.state(alpha) is S.COOLING
+    assert health.scope(alpha, None) is S.COOLING
 
 
 # Several models at once
@@ -128,7 +128,7 @@ def test_a_wait_without_a_model_is_the_connections(health: Health, alpha: Connec
 )
 def test_five_in_a_row_of_several_models(health: Health, alpha: Connection, models: str, whole: bool) -> None:
     _fail(health, alpha, models, K.UPSTREAM_5XX)
-    assert (health.state(alpha) is S.OPEN) is whole
+    assert (health.scope(alpha, None) is S.OPEN) is whole
     assert _usable(health, alpha, "z") == [not whole]
 
 
@@ -137,7 +137,7 @@ def test_a_success_of_any_model_ends_the_row(health: Health, alpha: Connection, 
     _works(health, alpha, "o")
     clock.pass_(31)
     _fail(health, alpha, "mnm", K.UPSTREAM_5XX)
-    assert health.state(alpha) is S.CLOSED
+    assert health.scope(alpha, None) is S.CLOSED
     assert health.report(alpha).failures == 3
 
 
@@ -162,7 +162,7 @@ def test_most_of_several_models_failed(
             _works(health, alpha, model)
         else:
             _fail(health, alpha, model, K.OVERLOAD)
-        opened = opened or health.state(alpha) is S.OPEN
+        opened = opened or health.scope(alpha, None) is S.OPEN
         clock.pass_(1)
     assert opened is whole
 
@@ -194,7 +194,7 @@ def test_a_model_long_dead_counts_for_three_at_most(health: Health, alpha: Conne
 def test_a_limit_is_the_models(health: Health, alpha: Connection, clock: Any) -> None:
     _fail(health, alpha, ["m"], K.RATE, retry_after=60.0)
     assert _usable(health, alpha, "m", "n", None) == [False, True, True]
-    assert health.state(alpha) is S.CLOSED
+    assert health.scope(alpha, None) is S.CLOSED
     clock.pass_(60)
     assert _usable(health, alpha, "m") == [True]
 
@@ -206,10 +206,10 @@ def test_two_limits_at_once_are_the_accounts(health: Health, alpha: Connection, 
     verdict = health.check(alpha, "o")
     assert (verdict.usable, verdict.kind, verdict.retry_in) == (False, K.RATE, 20.0)
     assert health.check(alpha, "m").retry_in == 50.0
-    assert health.state(alpha) is S.COOLING
+    assert health.scope(alpha, None) is S.COOLING
     clock.pass_(20)
     assert _usable(health, alpha, "m", "n", "o") == [False, True, True]
-    assert health.state(alpha) is S.CLOSED
+    assert health.scope(alpha, None) is S.CLOSED
 
 
 def test_two_limits_one_after_the_other_are_two(health: Health, alpha: Connection, clock: Any) -> None:
@@ -226,7 +226,7 @@ def test_limits_of_a_connection_that_waits_for_other_reasons_change_nothing_ther
     _fail(health, alpha, [None], K.QUOTA)
     for model, ticket in zip("mn", early, strict=True):
         health.failed(alpha, model, Fault(K.RATE, "no", retry_after=1.0), ticket)
-    assert health.state(alpha) is S.QUOTA
+    assert health.scope(alpha, None) is S.QUOTA
     assert health.report(alpha).next_probe == 3600.0
 
 
@@ -266,14 +266,14 @@ def test_a_probe_that_nobody_holds_any_more_is_none(health: Health, alpha: Conne
 def test_a_probe_of_both_scopes_speaks_for_both(health: Health, alpha: Connection, clock: Any) -> None:
     _fail(health, alpha, ["m"] * 5, K.OVERLOAD)
     _fail(health, alpha, ["n"] * 2, K.OVERLOAD)
-    assert health.state(alpha) is S.OPEN
+    assert health.scope(alpha, None) is S.OPEN
     clock.pass_(30)
     probe = _ask(health, alpha, "m")
     assert health.admit(alpha, "n") is None
     health.succeeded(alpha, "m", probe)
     assert _usable(health, alpha, "m", "n") == [True, True]
     assert health.report(alpha).models == ()
-    assert health.state(alpha) is S.CLOSED
+    assert health.scope(alpha, None) is S.CLOSED
 
 
 def test_an_error_shows_that_the_way_is_free(health: Health, alpha: Connection, clock: Any) -> None:
@@ -281,7 +281,7 @@ def test_an_error_shows_that_the_way_is_free(health: Health, alpha: Connection, 
     _fail(health, alpha, ["m"] * 5, K.CONNECT)
     clock.pass_(30)
     _fail(health, alpha, ["m"], K.UPSTREAM_5XX, status=500)
-    assert health.state(alpha) is S.CLOSED
+    assert health.scope(alpha, None) is S.CLOSED
     assert _usable(health, alpha, "m", "n") == [True, True]
     _fail(health, alpha, ["n"], K.CONNECT)
     assert _usable(health, alpha, "m", "n") == [True, True]
@@ -292,7 +292,7 @@ def test_no_answer_shows_nothing(health: Health, alpha: Connection, clock: Any, 
     _fail(health, alpha, ["m"] * 5, K.CONNECT)
     clock.pass_(30)
     _fail(health, alpha, ["n"], kind)
-    assert health.state(alpha) is S.OPEN
+    assert health.scope(alpha, None) is S.OPEN
     assert health.report(alpha).next_probe == 60.0
 
 
@@ -303,19 +303,19 @@ def test_a_probe_that_hears_of_its_model_alone_leaves_room_for_another(
     _fail(health, alpha, "mnopq", K.UPSTREAM_5XX)
     clock.pass_(30)
     _fail(health, alpha, ["m"], kind, status=429)
-    assert health.state(alpha) is S.HALF_OPEN
+    assert health.scope(alpha, None) is S.HALF_OPEN
     assert _usable(health, alpha, "m", "n") == [False, True]
     _works(health, alpha, "n")
-    assert health.state(alpha) is S.CLOSED
+    assert health.scope(alpha, None) is S.CLOSED
 
 
 def test_another_failure_says_nothing_of_a_quota(health: Health, alpha: Connection, clock: Any) -> None:
     _fail(health, alpha, ["m"], K.QUOTA)
     clock.pass_(3600)
     _fail(health, alpha, ["m"], K.UPSTREAM_5XX, status=500)
-    assert health.state(alpha) is S.HALF_OPEN
+    assert health.scope(alpha, None) is S.HALF_OPEN
     _works(health, alpha, "m")
-    assert health.state(alpha) is S.CLOSED
+    assert health.scope(alpha, None) is S.CLOSED
 
 
 def test_an_engine_that_names_no_model_is_understood_by_what_it_says_later(
@@ -408,10 +408,10 @@ def test_a_quota_is_heard_while_the_breaker_is_open_but_not_after_it_has_recover
     clock.pass_(30)
     _works(health, alpha, "m")
     health.failed(alpha, "m", Fault(K.QUOTA, "no"), early[0])
-    assert health.state(alpha) is S.CLOSED
+    assert health.scope(alpha, None) is S.CLOSED
     _fail(health, alpha, ["m"] * 5, K.CONNECT)
     health.failed(alpha, "m", Fault(K.QUOTA, "no"), early[1])
-    assert health.state(alpha) is S.QUOTA
+    assert health.scope(alpha, None) is S.QUOTA
 
 
 def test_what_overtakes_a_probe_is_not_undone_by_it(health: Health, alpha: Connection, clock: Any) -> None:
@@ -547,3 +547,33 @@ def test_names_of_any_length_are_models(health: Health, alpha: Connection) -> No
     _fail(health, alpha, [name], K.MODEL_MISSING)
     assert _usable(health, alpha, name) == [False]
     assert len(health.report(alpha).models[0].model) < 1000
+
+
+# What is said of a connection
+
+
+def test_a_connection_whose_only_model_is_unwell_is_said_to_be(health: Health, alpha: Connection, clock: Any) -> None:
+    _fail(health, alpha, ["m"], K.RATE, retry_after=60.0)
+    clock.pass_(20)
+    report = health.report(alpha)
+    assert health.state(alpha) is report.state is S.COOLING
+    assert (report.since, report.next_probe) == (20.0, 40.0)
+
+
+def test_while_another_model_is_served_it_is_well(health: Health, alpha: Connection) -> None:
+    _works(health, alpha, "n")
+    _fail(health, alpha, ["m"], K.RATE, retry_after=60.0)
+    assert health.state(alpha) is health.report(alpha).state is S.CLOSED
+    assert [model.model for model in health.report(alpha).models] == ["m"]
+
+
+def test_of_several_the_one_that_is_back_soonest_stands_for_it(health: Health, alpha: Connection) -> None:
+    _fail(health, alpha, ["m"] * 5, K.OVERLOAD)
+    _fail(health, alpha, ["n"], K.RATE, retry_after=7.0)
+    assert health.state(alpha) is S.COOLING
+    assert health.report(alpha).next_probe == 7.0
+
+
+def test_a_missing_model_says_nothing_of_the_connection(health: Health, alpha: Connection) -> None:
+    _fail(health, alpha, ["m"], K.MODEL_MISSING)
+    assert health.state(alpha) is S.CLOSED
