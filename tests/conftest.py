@@ -19,6 +19,8 @@ from tests.support.daemon import Factory
 from tests.support.settled import Baseline, Forgotten
 from tests.support.upstream import Script, Upstream
 
+pytest.register_assert_rewrite("tests.matrix")  # before anybody imports one of its modules
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 CANARIES = pytest.StashKey[Canaries]()
 

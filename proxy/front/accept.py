@@ -2,7 +2,8 @@
 
 asyncio (3.11) complains once for every place of the backlog when none is left. uvloop (0.23, libuv 1.52) resets whoever
 waits, says nothing, and closes the listening socket for good where its one reserve is gone too. Besides, a request
-that was taken needs a socket to a provider: the last descriptors are kept for those.
+that was taken needs a socket to a provider: the last descriptors are kept for those. Connections on which nothing is
+asked give way to those that wait.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from aiohttp import web
 
 _AT_ONCE: Final = 64  # connections taken before others have their turn
 _KEPT: Final = 320  # descriptors for providers and files; of few, a third
+_NO_LIMIT: Final = 1 << 20
 _REST: Final = 0.1  # seconds
+_IDLE: Final = 0.5  # seconds
 _SAID_AGAIN: Final = 10.0  # seconds
 _log = logging.getLogger("redeo.http")
 
@@ -43,17 +46,17 @@ class Site(web.BaseSite):
         await super().start()
         server = self._runner.server
         assert server is not None
-        listener = Listener(self._sock, server, lambda: bool(server.connections))
+        listener = Listener(self._sock, server, lambda: server.connections)
         self._server = cast(asyncio.AbstractServer, listener)  # of which aiohttp calls `close` alone
 
 
 class Listener:
-    """Takes connections until it is closed, and then closes the socket. `busy`: whether any of them is still open."""
+    """Takes connections until it is closed, and then closes the socket. `taken`: those that are still open."""
 
-    def __init__(self, sock: socket.socket, factory: Callable[[], Any], busy: Callable[[], bool]) -> None:
+    def __init__(self, sock: socket.socket, factory: Callable[[], Any], taken: Callable[[], list[Any]]) -> None:
         self._sock = sock
         self._factory = factory
-        self._busy = busy
+        self._taken = taken
         self._loop = asyncio.get_running_loop()
         self._beginning: set[asyncio.Task[Any]] = set()
         self._resting: asyncio.TimerHandle | None = None
@@ -96,7 +99,10 @@ class Listener:
             _log.warning("new connections have to wait: %s (limit: %d, see `ulimit -n`)", why, _limit())
 
     def _go_on(self) -> None:
-        if self._busy() and _lowest_free() >= _most():
+        taken = self._taken()
+        if taken and _lowest_free() >= _most():
+            for protocol in taken:
+                protocol.give_way(_IDLE)
             self._resting = self._loop.call_later(_REST, self._go_on)
             return
         self._resting = None
@@ -113,7 +119,8 @@ class Listener:
 
 
 def _limit() -> int:
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _NO_LIMIT if soft == resource.RLIM_INFINITY else soft
 
 
 def _most() -> int:

@@ -26,7 +26,7 @@ from proxy.dialects.envelope import Form, error_body
 HEADER_SECONDS: Final = 10.0
 KEEPALIVE_SECONDS: Final = 75.0
 _LOOKS: Final = 8  # at a client that takes nothing, before it is given up
-_PROBE_SECONDS: Final = 0.01  # from one sign of life to the next, then twice as long each time
+_PROBE_SECONDS: Final = 0.002  # from one sign of life to the next, then twice as long each time
 _PROBE_MOST: Final = 10.0
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"  # RFC 9110, 15.2: to be ignored where it was not expected
 _log = logging.getLogger("redeo.http")
@@ -79,6 +79,14 @@ class Protocol(RequestHandler):
             await super().start()
         finally:
             self._watch_unsent()
+
+    def give_way(self, seconds: float) -> None:
+        """Close a connection on which nothing has been asked, answered or begun for so long."""
+        waiting = self._waiter is not None and not self._waiter.done() and not self._messages
+        begun = self._header_timer is not None and not self._silent
+        idle_since = self._next_keepalive_close_time - self._keepalive_timeout
+        if waiting and not begun and self._loop.time() - idle_since >= seconds:
+            self.force_close()
 
     def _watch_unsent(self) -> None:
         """Where something is still to be sent, give the client up if it takes nothing of that for too long.
@@ -190,7 +198,9 @@ class Runner(web.AppRunner):
 
     __slots__ = ("_patience",)
 
-    def __init__(self, app: web.Application, *, patience: Callable[[], float], shutdown_timeout: float) -> None:
+    def __init__(
+        self, app: web.Application, *, patience: Callable[[], float] = lambda: 120.0, shutdown_timeout: float = 1.0
+    ) -> None:
         super().__init__(app, shutdown_timeout=shutdown_timeout)
         self._patience = patience
 

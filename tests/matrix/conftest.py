@@ -12,8 +12,6 @@ import pytest
 from tests.support.canary import Canaries
 from tests.support.daemon import Answer, Factory
 
-pytest.register_assert_rewrite("tests.matrix")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def judges_loaded() -> None:

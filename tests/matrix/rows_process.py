@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import sys
@@ -11,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from tests.matrix.framework import ONE, Case, Row
-from tests.matrix.service import Service, answers, crowd, held, places, service
+from tests.matrix.service import Service, answers, crowd, held, places, service, until
 from tests.support.daemon import Answer
 from tests.support.speech import Speech
 from tests.support.visitor import Visitor
@@ -106,7 +107,7 @@ async def is_killed(case: Case) -> None:
             acknowledged = await written_until_killed(found)
             for speech, answer in await broken(visitors):
                 case.judge(answer, speech)
-            early = await found.visit(stream=False, model="chat/m")  # it comes while nobody is there
+            early = await found.visit(stream=False)  # it comes while nobody is there
         go = asyncio.Event()
         go.set()
         up.scripts = [held(go)]
@@ -124,15 +125,25 @@ async def is_killed(case: Case) -> None:
 async def written_until_killed(found: Service) -> tuple[int, int]:
     """Kill the daemon while it writes; the last change it acknowledged, and the one behind that."""
     last = -1
-    killing = asyncio.get_running_loop().call_later(0.15, found.process.process.kill)
-    with suppress(ConnectionError, OSError, ValueError):
+
+    async def write() -> None:
+        nonlocal last
         for number in range(1000):
-            status, _ = await found.request("PATCH", "/v1/providers/chat", {"priority": number})
-            assert status == 200
-            last = number
-    killing.cancel()
-    assert last >= 0
+            visitor = await Visitor.connect(found)
+            try:
+                body = json.dumps({"priority": number}).encode()
+                await visitor.send(Visitor.request(found, "PATCH", "/v1/providers/chat", body))
+                await visitor.read_until(f'"priority":{number},'.encode())
+                last = number
+            finally:
+                visitor.leave()
+
+    writing = asyncio.create_task(write())
+    await until(lambda: last >= 5)
+    found.signal(signal.SIGKILL)
     await found.ended()
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
     return last, last + 1
 
 

@@ -46,7 +46,11 @@ class Visitor:
         if buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, server.address)
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, server.address)
+        except BaseException:
+            sock.close()
+            raise
         return cls(server, sock)
 
     @classmethod
