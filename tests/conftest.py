@@ -140,6 +140,7 @@ async def settled(loaded: None) -> AsyncIterator[Baseline]:
     yield before
     left = await before.restored()
     logging.getLogger().removeHandler(forgotten)
+    logging.getLogger("redeo").setLevel(logging.DEBUG)  # a reload without a level of its own has made it INFO
     assert not left, "left over: " + "; ".join(left)
     assert not forgotten.said, "\n".join(forgotten.said)
 

@@ -22,7 +22,8 @@ Open = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
 
 @pytest.fixture
 async def server(redeo: Any, provider: Any) -> Redeo:
-    started: Redeo = await redeo({"alpha": await provider(chat())})
+    unhurried = {"timeouts": {"connect": 5, "first_byte": 60, "idle": 60, "total": 60, "before_answer": 60}}
+    started: Redeo = await redeo({"alpha": await provider(chat())}, routing=unhurried)
     return started
 
 
