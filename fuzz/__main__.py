@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import subprocess
 import sys
 import time
 
-from fuzz import parsers
-from fuzz.parsers import ROOT
+from fuzz import laws, parsers
+from fuzz.laws import failures, last_line, pytest
 from fuzz.report import Row, table
 
 PARTS = ("parsers", "laws", "kills", "api", "long")
@@ -33,7 +32,11 @@ def main() -> int:
     rows: list[Row] = []
     for part in given.only:
         print(f"{part} ...", file=sys.stderr, flush=True)
-        rows += _part(part, given)
+        try:
+            rows += _part(part, given)
+        except KeyboardInterrupt:
+            rows.append(Row(part, "interrupted", 0, "", ["interrupted"]))
+            break
     print(table(rows))
     return 1 if any(row.findings for row in rows) else 0
 
@@ -44,38 +47,18 @@ def _part(part: str, given: argparse.Namespace) -> list[Row]:
         return parsers.run(given.seconds * share, given.jobs, given.targets)
     if part == "laws":
         share = 1 - _SHARE if "parsers" in given.only else 1.0
-        return [_laws(given.seconds * share, given.rounds, given.jobs)]
+        return [laws.run(given.seconds * share, given.rounds, given.jobs)]
     if part == "long":
-        return [_pytest("long", "--long", "tests/security", "-n", str(given.jobs))]
+        return [_long(given.jobs)]
     found: list[Row] = importlib.import_module(f"fuzz.{part}").run()
     return found
 
 
-def _laws(seconds: float, rounds: int, jobs: int) -> Row:
-    """Every property with many examples, another seed each round, until the time is over."""
-    whole, end, number = Row("laws", "", 0), time.monotonic() + seconds, 0
-    while number < rounds if rounds else not number or time.monotonic() < end:
-        number += 1
-        seed = ("--hypothesis-profile=campaign", f"--hypothesis-seed={number}", "-n", str(jobs))
-        row = _pytest("laws", *seed, "tests/laws", "tests/rooms/routing", "tests/rooms/config")
-        whole.seconds += row.seconds
-        whole.more = row.did
-        whole.findings += row.findings
-        if row.findings:
-            break
-    whole.did = f"{number} rounds"
-    return whole
-
-
-def _pytest(name: str, *arguments: str) -> Row:
+def _long(jobs: int) -> Row:
+    """The long variants of the security tests."""
     began = time.monotonic()
-    command = ["nice", "-n", "10", sys.executable, "-m", "pytest", "-q", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    lines = done.stdout.strip().splitlines() or [done.stderr.strip()[-300:]]
-    findings = (
-        [] if done.returncode == 0 else [line for line in lines if line.startswith(("FAILED", "ERROR"))] or lines[-1:]
-    )
-    return Row(name, lines[-1].strip("= "), time.monotonic() - began, "", findings)
+    done = pytest("--long", "tests/security", "-n", str(jobs))
+    return Row("long", last_line(done), time.monotonic() - began, "", failures(done))
 
 
 if __name__ == "__main__":

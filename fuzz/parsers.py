@@ -36,6 +36,8 @@ def _one(name: str, seconds: float) -> Row:
     corpus, found = KEPT / "corpus" / name, KEPT / "found"
     corpus.mkdir(parents=True, exist_ok=True)
     found.mkdir(exist_ok=True)
+    for failed in found.glob(f"{name}-*-*"):  # of an earlier run: it is tried first of all
+        failed.rename(corpus / failed.name)
     for seed in seeds(name):
         seed = seed[:MOST_BYTES]
         (corpus / hashlib.sha1(seed, usedforsecurity=False).hexdigest()).write_bytes(seed)
