@@ -114,7 +114,8 @@ class Start(StrEnum):
 
 class Attempt(msgspec.Struct):
     """One request to one connection. Times are seconds of the injected monotonic clock. `usage` is what its provider
-    counted, as far as it said; `part`: what the client read is its answer, or a part of that."""
+    counted, as far as it said; `part`: what the client read is its answer, or a part of that; `ended_for`: the
+    terminator of its stream was missing, and was added."""
 
     connection: str
     model: str
@@ -125,6 +126,7 @@ class Attempt(msgspec.Struct):
     usage: Usage | None = None
     start: Start = Start.PLAIN
     part: bool = False
+    ended_for: bool = False
 
     @property
     def label(self) -> str:

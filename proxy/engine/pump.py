@@ -216,7 +216,9 @@ class Pump:
         """What the provider left unsaid: the terminator of a whole answer, or the error of a broken one."""
         operation = self.relay.call.operation
         if self.fault is None:
-            return b"" if self._done_sent else _TERMINATORS.get(operation, b"")
+            missing = b"" if self._done_sent else _TERMINATORS.get(operation, b"")
+            self.relay.outcome.ended_for = bool(missing)
+            return missing
         if self.scanner.error is None:
             return self._error_frame(self.fault)
         over = b"response.failed" in self._unsaid if self._unsaid else self._over

@@ -123,7 +123,7 @@ class Trial:
         """What the attempt says about its connection, and to those who watch."""
         job, attempt, fault = self.job, self.attempt, outcome.fault
         connection, model, health = self.candidate.connection, self.candidate.model, job.engine.health
-        attempt.fault, attempt.usage = fault, self._counted(outcome)
+        attempt.fault, attempt.usage, attempt.ended_for = fault, self._counted(outcome), outcome.ended_for
         if fault is None:
             health.succeeded(connection, model, self._ticket)
         elif fault.falls_back and not job.counting:  # it may answer well and not count at all

@@ -40,6 +40,7 @@ class Metrics:
         self.tokens = c("redeo_tokens", "Tokens as the providers counted them", "connection", "kind")
         self.interrupted = c("redeo_streams_interrupted", "Answers that broke off", "connection", "reason")
         self.rescues = c("redeo_rescues", "Broken streams gone on with", "source", "target", "result")
+        self.unended = c("redeo_streams_unended", "Whole streams whose terminator was missing", "connection")
         self.reloads = c("redeo_config_reloads", "Reloads of the configuration", "result")
         self.reload_failures = c("redeo_config_reload_failures", "Reloads that kept the old configuration")
         self.rejected = c("redeo_rejected", "Requests refused before any attempt", "reason")
@@ -84,6 +85,8 @@ class Metrics:
         """An attempt came to its end; if there was one before it, that was a fallback."""
         result = attempt.fault.kind.value if attempt.fault is not None else "ok"
         self._child(self.attempts, attempt.connection, result).inc()
+        if attempt.ended_for:
+            self._child(self.unended, attempt.connection).inc()
         place = exchange.attempts.index(attempt)
         if place > 0:
             before = exchange.attempts[place - 1]

@@ -29,10 +29,13 @@ CUT_CLOSED = Row(
 CUT_RESET = Row(21, "RST in the middle", "the same")
 HALF = Row(22, "half an event, then FIN or RST", "the same; nothing of the half event is passed on")
 UNTERMINATED = Row(
-    23, "the reason for the end is there, the terminator is missing", "a whole answer: the terminator is added"
+    23,
+    "the reason for the end is there, the terminator is missing",
+    "a whole answer: the terminator is added, and counted",
 )
 BEHIND = Row(24, "bytes behind the terminator, a second terminator", "one terminator, nothing behind it")
 
+ADDED = 'redeo_streams_unended_total{connection="alpha"}'
 WORDS = ("some ", "words ", "of ", "an ", "answer")
 
 
@@ -374,6 +377,7 @@ async def finished_chat(case: Case, ending: str) -> None:
     for _ in tails:
         assert (await case.ask()).body == b"".join(events)
     assert await b.server.metric(outcome("alpha", "ok")) == len(tails)
+    assert await b.server.metric(ADDED) == len(tails)
     assert not b.s.requests
 
 
@@ -385,6 +389,7 @@ async def finished_message(case: Case, ending: str) -> None:
     assert ANTHROPIC.endings(got.body) == (1, 0)
     assert got.body.startswith(b"".join(events[:-1]))
     assert await b.server.metric(outcome("alpha", "ok")) == 1
+    assert await b.server.metric(ADDED) == 1
 
 
 @UNTERMINATED.case(whole=False)

@@ -15,9 +15,9 @@ GUARD: Final = "tests/contract/test_guard.py"
 REQUESTS: Final = "tests/contract/test_requests.py"
 AUDIT: Final = "tests/admin/test_admin_audit.py"
 ANSWERS: Final = "tests/faults/test_what_passes_for_an_answer.py"
-STREAMS: Final = "tests/faults/test_streams_break.py"
-BYTES: Final = "tests/faults/test_stream_bytes.py"
-UNREACHABLE: Final = "tests/faults/test_unreachable.py"
+MATRIX_STREAMS: Final = "tests/matrix/rows_streams.py"
+MATRIX_BYTES: Final = "tests/matrix/rows_bytes.py"
+MATRIX_CONNECT: Final = "tests/matrix/rows_connect.py"
 UNITS: Final = "tests/systemd/test_units.py"
 LEAKS: Final = "tests/arch/test_leak_search.py"
 TOLD: Final = "tests/security/test_nothing_is_told.py"
@@ -148,7 +148,7 @@ ROWS: Final[dict[str, dict[str, list[str]]]] = {
             "test_a_list_of_models_without_end_is_cut_at_its_cap",
             "test_a_list_of_models_as_deep_as_can_be_read_breaks_nobodys_list",
         ],
-        BYTES: ["test_a_line_without_end_is_cut_at_the_cap"],
+        MATRIX_BYTES: ["line_without_end", "line_without_end_after_content", "compressed"],
     },
     "A16": {SMUGGLING: ["test_whatever_is_accepted_was_read_alike_by_all", "test_there_are_enough_of_them"]},
     "A17": {
@@ -183,7 +183,7 @@ ROWS: Final[dict[str, dict[str, list[str]]]] = {
             "test_who_cannot_prove_its_name_is_told_nothing",
             "test_there_is_no_switch_that_turns_it_off",
         ],
-        UNREACHABLE: ["test_a_certificate_of_an_unknown_authority"],
+        MATRIX_CONNECT: ["certificate"],
     },
     "A23": {
         RELEASE: [
@@ -204,14 +204,11 @@ ROWS: Final[dict[str, dict[str, list[str]]]] = {
     "A25": {
         ANSWERS: ["test_an_alias_asks_a_failing_connection_once"],
         REQUESTS: ["test_metrics_add_up"],
-        UNREACHABLE: ["test_what_may_have_left_something_behind_is_not_sent_again"],
+        MATRIX_CONNECT: ["with_something_kept", "stateful"],
     },
     "A26": {
-        ANSWERS: [
-            "test_a_stream_that_nobody_asked_for_is_no_answer",
-            "test_an_encoding_that_nobody_asked_for_is_no_answer",
-        ],
-        STREAMS: ["test_an_error_as_first_event_falls_back", "test_a_whole_answer_cut_short_falls_back"],
+        MATRIX_BYTES: ["no_answer", "the_other_form", "error_under_200"],
+        MATRIX_STREAMS: ["at_once", "whole_answer", "whole_answer_reset"],
     },
     "A27": {
         AUDIT: [

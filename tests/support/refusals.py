@@ -129,7 +129,7 @@ DOCUMENTED = [
     Case("mistral-nested", CHAT, 422, {"object": "error", "message": {"detail": [{"loc": ["body", "top_p"],
          "msg": "too large"}]}, "type": "invalid_request_error"}, 422, "body.top_p: too large"),
     Case("groq-large", CHAT, 413, openai("Request too large for model `x` on tokens per minute (TPM): Limit 6000.",
-         "tokens", "rate_limit_exceeded"), 413, "Request too large for model `x`"),
+         "tokens", "rate_limit_exceeded"), 429, "Request too large for model `x`", wait=10),
     Case("groq-busy", CHAT, 498, openai("Flex tier capacity exceeded.", "server_error", "capacity_exceeded"), 429,
          "Flex tier capacity exceeded.", wait=10),
     Case("openrouter-credits", CHAT, 402, {"error": {"code": 402, "message": "Insufficient credits"}}, 402,
