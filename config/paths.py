@@ -102,13 +102,16 @@ def read_vouched(path: Path, limit: int = 1 << 20) -> bytes:
     A link is followed, for people keep such files elsewhere, and anybody may read it. Raises OSError, UnsafeState.
     """
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(handle, "rb") as file:
+    try:  # opening a folder as a file fails and leaves the descriptor behind
         status = os.fstat(handle)
         if stat.S_ISREG(status.st_mode):
             _check_writers(path, status)
         elif not stat.S_ISCHR(status.st_mode):  # /dev/null is a way to say "none"
             raise UnsafeState("must be a plain file")
-        return file.read(limit)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(handle)
 
 
 def _check_writers(path: Path, status: os.stat_result) -> None:
