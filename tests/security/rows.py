@@ -16,6 +16,7 @@ REQUESTS: Final = "tests/contract/test_requests.py"
 AUDIT: Final = "tests/admin/test_admin_audit.py"
 ANSWERS: Final = "tests/faults/test_what_passes_for_an_answer.py"
 MATRIX_STREAMS: Final = "tests/matrix/rows_streams.py"
+GATE: Final = "tests/contract/test_gate.py"
 MATRIX_BYTES: Final = "tests/matrix/rows_bytes.py"
 MATRIX_CONNECT: Final = "tests/matrix/rows_connect.py"
 UNITS: Final = "tests/systemd/test_units.py"
@@ -139,7 +140,8 @@ ROWS: Final[dict[str, dict[str, list[str]]]] = {
             "test_a_head_has_a_size",
             "test_a_body_has_a_size",
             "test_json_of_any_depth_is_asked_or_refused",
-        ]
+        ],
+        GATE: ["test_a_body_that_stops_coming_is_refused", "test_a_body_that_trickles_is_refused"],
     },
     "A15": {
         HOSTILE: [

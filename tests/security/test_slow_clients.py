@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from proxy.front import inference, protocol
+from proxy.front import protocol
 from tests.support.daemon import Redeo
 from tests.support.raw import RawClient, get
 from tests.support.upstream import chat, chat_events, stream
@@ -124,17 +124,6 @@ async def test_heads_that_never_end_are_cut_off_each_by_its_own_clock(
 
     async with asyncio.timeout(10):
         assert set(await asyncio.gather(*(dripped() for _ in range(20)))) == {b""}, "closed, and told nothing"
-
-
-async def test_a_body_that_stops_coming_gives_its_place_back(
-    server: Redeo, opened: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inference, "_BODY_IDLE", 0.2)
-    reader, writer = await opened()
-    writer.write(head(server, "Content-Length: 1000") + b"{")
-    async with asyncio.timeout(10):
-        assert (await reader.readline()).startswith(b"HTTP/1.1 408")
-    assert server.daemon.front.active == 0
 
 
 @pytest.mark.parametrize(
