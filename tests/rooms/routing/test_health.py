@@ -410,7 +410,7 @@ def test_laws(steps: list[tuple[str, FaultKind, float]]) -> None:
             health.succeeded(alpha, "m")
         elif step == "admit":
             limited = health.state(alpha) in (BreakerState.HALF_OPEN, BreakerState.OPEN)
-            admitted = [health.admit(alpha) is not None for _ in range(3)]
+            admitted = [health.admit(alpha, "m") is not None for _ in range(3)]
             assert not limited or sum(admitted) <= 1
         elif step == "release":
             health.released(alpha)
