@@ -21,6 +21,7 @@ from config.model import Connection
 from proxy.fault import Fault, FaultKind
 from proxy.routing.breaker import FIRM, Breaker, BreakerState, Ticket
 from proxy.routing.report import ModelReport, Report
+from proxy.routing.standing import State, fallen, settle, standing
 
 __all__ = ["BreakerState", "Health", "ModelReport", "Report", "Ticket", "Verdict"]
 
@@ -73,14 +74,6 @@ class _Failure(msgspec.Struct, frozen=True, eq=False):
         return scope in self.probed or scope not in self.old
 
 
-class _State(msgspec.Struct):
-    """One connection's: of the whole, and of each model."""
-
-    whole: Breaker = msgspec.field(default_factory=Breaker)
-    models: dict[str, Breaker] = msgspec.field(default_factory=dict)  # used last comes last
-    unused_since: float | None = None
-
-
 def _spread() -> float:
     return random.uniform(0.8, 1.2)  # noqa: S311 - it spreads load, it guards nothing
 
@@ -91,7 +84,7 @@ class Health:
     def __init__(self, clock: Callable[[], float], jitter: Callable[[], float] = _spread) -> None:
         self._now = clock
         self._jitter = jitter
-        self._states: dict[str, _State] = {}
+        self._states: dict[str, State] = {}
         self._turns = 0  # breakers opened and closed so far: the order in which attempts and turns came
 
     def check(self, connection: Connection, model: str | None) -> Verdict:
@@ -175,6 +168,7 @@ class Health:
         own = ticket.own if ticket.model == model else self._own(state, model)
         failure = _failure(state, own, model, fault, ticket, probed)
         whole, now = state.whole, self._now()
+        settle(state, now)
         failure.about.good = False
         if failure.answered and whole in probed and whole.kind in _OF_THE_WAY:
             self._recovered(whole, ticket)
@@ -192,6 +186,7 @@ class Health:
                 self._missing(whole, failure, now)
             case _:
                 self._count(whole, failure, now)
+        fallen(state, now)
 
     def _used_up(self, whole: Breaker, failure: _Failure, now: float) -> None:
         """The quota of the key, or of the model there: an hour from when it was first said."""
@@ -205,7 +200,7 @@ class Health:
         scope.turn = self._turn()
         scope.rest(FaultKind.QUOTA, _QUOTA, now)
 
-    def _limited(self, state: _State, failure: _Failure, now: float) -> None:
+    def _limited(self, state: State, failure: _Failure, now: float) -> None:
         """It asked to wait. A late answer makes a wait longer only where the provider says for how long."""
         about, told = failure.about, failure.fault.retry_after
         wait = _RATE if told is None else min(told, _RATE_MAX)
@@ -287,7 +282,7 @@ class Health:
         """What it is in, for metrics: that of the whole, or of all its models together."""
         state = self._states.get(connection.identity)
         now = self._now()
-        return BreakerState.CLOSED if state is None else _standing(state, now).state(now)
+        return BreakerState.CLOSED if state is None else standing(state, now).state(now)
 
     def scope(self, connection: Connection, model: str | None) -> BreakerState:
         """Of one scope alone: this model there, or (None) the whole."""
@@ -301,14 +296,15 @@ class Health:
         if state is None:
             return Report()
         now, whole = self._now(), state.whole
-        standing = _standing(state, now)
+        settle(state, now)
+        stands = standing(state, now)
         return Report(
-            standing.state(now),
-            standing.in_state_for(now),
+            stands.state(now),
+            stands.in_state_for(now),
             whole.last_error,
             None if whole.last_error is None else now - whole.last_error_at,
-            standing.failures,
-            standing.wait(now),
+            stands.failures,
+            stands.wait(now),
             tuple(
                 ModelReport(name, own.state(now), own.last_error, own.wait(now))
                 for name, own in state.models.items()
@@ -316,13 +312,13 @@ class Health:
             ),
         )
 
-    def _state(self, connection: Connection) -> _State:
+    def _state(self, connection: Connection) -> State:
         state = self._states.get(connection.identity)
         if state is None:
-            state = self._states[connection.identity] = _State()
+            state = self._states[connection.identity] = State()
         return state
 
-    def _own(self, state: _State, model: str | None) -> Breaker | None:
+    def _own(self, state: State, model: str | None) -> Breaker | None:
         """What is known of a model there, made where nothing is. Of too many the least is forgotten."""
         if model is None:
             return None
@@ -331,23 +327,14 @@ class Health:
         if own is None:
             if len(models) >= _MAX_MODELS:
                 del models[_least(models, self._now())]
-            own = Breaker()
+            own = models[name] = Breaker()
+            settle(state, self._now())
         models[name] = own
         return own
 
     def _turn(self) -> int:
         self._turns += 1
         return self._turns
-
-
-def _standing(state: _State, now: float) -> Breaker:
-    """What stands for the connection: where each model that was asked for is unwell, the one that is back soonest."""
-    if state.whole.state(now) is not BreakerState.CLOSED:
-        return state.whole
-    models = [own for own in state.models.values() if own.kind is not FaultKind.MODEL_MISSING]
-    if not models or any(own.state(now) is BreakerState.CLOSED for own in models):
-        return state.whole
-    return min(models, key=lambda own: own.wait(now) or 0.0)
 
 
 def _least(models: Mapping[str, Breaker], now: float) -> str:
@@ -358,7 +345,7 @@ def _least(models: Mapping[str, Breaker], now: float) -> str:
 
 
 def _failure(
-    state: _State, own: Breaker | None, model: str | None, fault: Fault, ticket: Ticket, probed: list[Breaker]
+    state: State, own: Breaker | None, model: str | None, fault: Fault, ticket: Ticket, probed: list[Breaker]
 ) -> _Failure:
     answered = (ticket.heard or fault.status is not None) and fault.kind not in _OF_THE_WAY
     lost = fault.kind is FaultKind.INTERRUPTED and not answered

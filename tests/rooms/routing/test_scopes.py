@@ -528,7 +528,7 @@ def test_the_report_of_waits(health: Health, alpha: Connection, clock: Any) -> N
     _works(health, alpha, "p")
     clock.pass_(10)
     report = health.report(alpha)
-    assert (report.state, report.since, report.last_error, report.failures) == (S.CLOSED, None, K.STALL, 0)
+    assert (report.state, report.since, report.last_error, report.failures) == (S.CLOSED, 10.0, K.STALL, 0)
     assert report.models == (
         ModelReport("m", S.COOLING, K.RATE, 20.0),
         ModelReport("n", S.OPEN, K.MODEL_MISSING, 590.0),
@@ -594,6 +594,43 @@ def test_of_several_the_one_that_is_back_soonest_stands_for_it(health: Health, a
     _fail(health, alpha, ["n"], K.RATE, retry_after=7.0)
     assert health.state(alpha) is S.COOLING
     assert health.report(alpha).next_probe == 7.0
+
+
+@pytest.mark.parametrize("kind", [K.UPSTREAM_5XX, K.INTERRUPTED, K.RATE])
+def test_a_connection_is_well_since_its_only_model_is(
+    health: Health, alpha: Connection, clock: Any, kind: FaultKind
+) -> None:
+    _fail(health, alpha, ["m"] * (1 if kind is K.RATE else 5), kind, status=500, retry_after=30.0)
+    clock.pass_(40)
+    if kind is not K.RATE:
+        _works(health, alpha, "m")
+    clock.pass_(7)
+    report = health.report(alpha)
+    assert (report.state, report.since) == (S.CLOSED, 17.0 if kind is K.RATE else 7.0)
+
+
+def test_a_connection_is_well_since_another_model_is_asked(health: Health, alpha: Connection, clock: Any) -> None:
+    _fail(health, alpha, ["m"] * 5, K.OVERLOAD)
+    clock.pass_(3)
+    _works(health, alpha, "n")
+    clock.pass_(4)
+    assert (health.report(alpha).state, health.report(alpha).since) == (S.CLOSED, 4.0)
+    clock.pass_(30)
+    _works(health, alpha, "m")
+    assert health.report(alpha).since == 34.0
+
+
+def test_since_when_it_is_well_does_not_move_with_one_of_several_models(
+    health: Health, alpha: Connection, clock: Any
+) -> None:
+    _fail(health, alpha, ["m"], K.RATE, retry_after=5.0)
+    clock.pass_(10)
+    _works(health, alpha, "m")
+    _works(health, alpha, "n")
+    _fail(health, alpha, ["m"], K.RATE, retry_after=5.0)
+    clock.pass_(10)
+    _works(health, alpha, "m")
+    assert health.report(alpha).since == 15.0
 
 
 def test_a_missing_model_says_nothing_of_the_connection(health: Health, alpha: Connection) -> None:
