@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Final
 
 from aiohttp import web
@@ -9,6 +10,12 @@ from aiohttp import web
 from proxy.dialects.envelope import Form, error_body
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
+ID_HEADERS: Final = ("x-redeo-request-id", "x-request-id", "request-id")
+
+
+def new_id() -> str:
+    """What one request is called in answers and logs."""
+    return "req_" + secrets.token_hex(12)
 
 
 class Refused(Exception):

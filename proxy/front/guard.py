@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import logging
 import os
-import secrets
 import socket
 import struct
 import time
@@ -22,7 +21,7 @@ from aiohttp import web
 
 from config.model import Settings
 from proxy.front.context import FROM_ALLOWED_ORIGIN, FRONT
-from proxy.front.errors import REQUEST_ID, Refused, error_response
+from proxy.front.errors import ID_HEADERS, REQUEST_ID, Refused, error_response, new_id
 from proxy.front.hosts import host_allowed, origin_allowed
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -66,7 +65,7 @@ async def _mark(request: web.Request, response: web.StreamResponse) -> None:
     """On every answer: the request id, no sniffing, and CORS for a configured origin alone."""
     ident = request.get(REQUEST_ID)
     if ident is not None:
-        for name in ("x-redeo-request-id", "x-request-id", "request-id"):
+        for name in ID_HEADERS:
             if name not in response.headers:
                 response.headers[name] = ident
     response.headers["x-content-type-options"] = "nosniff"
@@ -83,7 +82,7 @@ async def _mark(request: web.Request, response: web.StreamResponse) -> None:
 @web.middleware
 async def _render(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every failure as an answer in the dialect of the path."""
-    request[REQUEST_ID] = "req_" + secrets.token_hex(12)
+    request[REQUEST_ID] = new_id()
     try:
         return await handler(request)
     except Refused as exc:

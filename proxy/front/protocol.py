@@ -22,6 +22,7 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
 from proxy.dialects.envelope import Form, error_body
+from proxy.front.errors import ID_HEADERS, REQUEST_ID, new_id
 
 HEADER_SECONDS: Final = 10.0
 KEEPALIVE_SECONDS: Final = 75.0
@@ -158,15 +159,16 @@ class Protocol(RequestHandler):
         """An answer that quotes nothing of the request; the connection is closed after it."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
+        ident = request.get(REQUEST_ID) or new_id()
         if status >= 500:
-            _log.error("a request failed", exc_info=exc)
+            _log.error("a request failed", exc_info=exc, extra={"redeo": {"request_id": ident}})
         text = "the request is not well-formed HTTP" if status < 500 else "the daemon failed; its log says where"
         code = "malformed_request" if status < 500 else "internal_error"
         response = web.Response(
             status=status,
-            body=error_body(Form.OPENAI, status, text, code, ""),
+            body=error_body(Form.OPENAI, status, text, code, ident),
             content_type="application/json",
-            headers={"x-should-retry": "false"},
+            headers={"x-should-retry": "false", **dict.fromkeys(ID_HEADERS, ident)},
         )
         response.force_close()
         return response

@@ -210,6 +210,9 @@ async def test_malformed_requests_echo_nothing(server: Redeo) -> None:
         status, answer = await raw(server, request.encode("latin-1"))
         assert status == 400
         assert secret[:16].encode() not in answer
+        head = dict(line.split(": ", 1) for line in answer.decode("latin-1").lower().split("\r\n") if ": " in line)
+        assert head["x-should-retry"] == "false"
+        assert head["x-redeo-request-id"] == head["x-request-id"] == head["request-id"] != ""
 
 
 async def test_a_doubled_v1_names_the_right_base_url(server: Redeo) -> None:
