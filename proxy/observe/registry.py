@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 
@@ -15,11 +15,10 @@ def open_registry() -> tuple[CollectorRegistry, Callable[[], bytes]]:
     With several workers `PROMETHEUS_MULTIPROC_DIR` is set before the first worker starts; whichever worker is asked
     then sums up all of them.
     """
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of no use here
     registry = CollectorRegistry()
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        GCCollector(registry=registry)
+        ProcessCollector(namespace="redeo", registry=registry)
         return registry, lambda: generate_latest(registry)
 
     def render() -> bytes:
