@@ -18,7 +18,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, TextIO
 
-from proxy.fault import Attempt, Exchange
+from proxy.fault import Attempt, Exchange, FaultKind
 
 _MAX_CHARS: Final = 2000
 _FIELDS: Final = "redeo"
@@ -169,7 +169,11 @@ class RequestLog:
                 "class": fault.kind.value,
             }
             fields |= {"status": attempt.status, "detail": fault.detail} if attempt.status else {"detail": fault.detail}
-            self._log.warning("attempt failed", extra={_FIELDS: fields})
+            said = "attempt failed"
+            if fault.kind is FaultKind.AUTH:  # the one failure that nothing but the user mends
+                mended = f"`redeo providers set {attempt.connection}`"
+                said += f": its key was refused, and it is not tried until it has another ({mended})"
+            self._log.warning(said, extra={_FIELDS: fields})
 
     def exchange_ended(self, exchange: Exchange) -> None:
         """The line of the request."""
