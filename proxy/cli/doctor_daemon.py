@@ -90,7 +90,8 @@ def _left_out(breaker: Json) -> Finding:
     last = f" (last failure: {breaker.get('last_error')})" if breaker.get("last_error") else ""
     advice = "it is tried again by itself; `redeo explain` says more"
     if breaker.get("state") == "disabled":
-        advice = f"`redeo providers set {name} --api-key-stdin` with a new key; if this one is good, restart the daemon"
+        advice = f"`redeo providers test {name}` takes it up again if its key is good after all; if not, "
+        advice += f"`redeo providers set {name} --api-key-stdin` with a new one"
     return warn("routing", f"{name}: {state_text(breaker)}{last}", advice)
 
 

@@ -134,6 +134,7 @@ async def test_the_doctor_names_who_is_left_out(redeo: Any, provider: Any, ask: 
     assert [row["status"] for row in found] == ["warn", "warn"]
     assert found[0]["message"] == "alpha: disabled (last failure: auth)"
     assert "redeo providers set alpha" in found[0]["advice"]
+    assert "redeo providers test alpha" in found[0]["advice"]
     assert found[1]["message"].startswith("beta: cooling until ")
     assert "; beta-model: cooling until " in found[1]["message"]
     assert "redeo explain" in found[1]["advice"]
