@@ -249,7 +249,10 @@ async def test_the_doctor_of_a_healthy_daemon(
     sick = await command("doctor")
     assert sick.code == 1
     assert "connections: good answers" in sick.out
-    assert "connections: gone" in sick.out
+    assert "connections: gone: " in sick.out
+    assert "gone: gone: " not in sick.out, "its name once"
+    assert "redeo providers test gone" in sick.out
+    assert "providers set" not in sick.out, "a new key mends no network"
     offline = await command("doctor", "--offline")
     assert offline.code == 0
     assert "connections" not in offline.out
