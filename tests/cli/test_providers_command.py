@@ -234,6 +234,17 @@ async def test_check_names_the_line(places: Path, command: Command) -> None:
         assert (await command(*argv)).code == 1
 
 
+async def test_check_says_that_the_file_is_not_there_whose_lack_is_the_fault(places: Path, command: Command) -> None:
+    state, missing = places / "state", places / "redeo.yaml"
+    state.mkdir(mode=0o700)
+    (state / "connections.yaml").touch(mode=0o600)
+    (state / "connections.yaml").write_text("connections:\n  lab: {}\n")
+    found = await command("check")
+    assert found.code == 1
+    assert "unknown provider `lab`" in found.out
+    assert found.err == f"redeo: {missing} is not there: defaults\n"
+
+
 async def test_the_doctor_of_a_healthy_daemon(
     places: Path, daemon: Daemon, command: Command, canary: Canary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
