@@ -200,7 +200,7 @@ def _secret(
     who, text = record.provider, record.api_key
     if text is None:
         wanted = spec.needs_key
-        return None, f"{who}: it has no API key; set one with `redeo providers set {who}`" if wanted else None
+        return None, f"{who}: it has no API key; set one with `redeo providers add {who}`" if wanted else None
     try:
         reference = _REFERENCE.fullmatch(text)
         if reference is not None:
@@ -211,7 +211,7 @@ def _secret(
             text = keyring.open(text, who, binding(record.endpoint))
         return Secret(checked_credential(text, spec)), None
     except SealError as exc:
-        return None, f"{who}: its sealed key cannot be opened: {exc}; set it anew with `redeo providers set {who}`"
+        return None, f"{who}: its sealed key cannot be opened: {exc}; set it anew with `redeo providers add {who}`"
     except InvalidField as exc:
         return None, f"{who}: {exc.message}"
     except LookupError as exc:

@@ -26,7 +26,7 @@ _NUMBER: Final = re.compile(r"[-+]?(0o[0-7]+|(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-
 _APART: Final = re.compile(r"[-+]?(0[box])?[0-9a-fA-F.:+-]*_[0-9a-fA-F.:+_-]*")
 # Ends of lines in YAML 1.1 and not in 1.2: what follows one in a comment is a line to some. And a mark that is no text.
 _BREAKS: Final = re.compile("[\x85\u2028\u2029]|(?<!^)\ufeff")
-_SURPRISES: Final = frozenset({"yes", "no", "on", "off", "y", "n"})
+_SWITCHES: Final = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -134,9 +134,12 @@ def _scalar(node: yaml.ScalarNode, name: str, faults: list[FileFault]) -> Any:
         return int(text)
     if _FLOAT.fullmatch(text):
         return float(text)
-    if text.lower() in _SURPRISES or node.tag != "tag:yaml.org,2002:str" or _odd_number(text):
+    switch = _SWITCHES.get(text.lower())
+    if switch is not None or node.tag != "tag:yaml.org,2002:str" or _odd_number(text):
         what = f"`{text}`" if len(text) < 8 else "this value"  # which could be a key
-        faults.append(FileFault(name, line, f"{what} reads differently to different programs; put it in quotes"))
+        instead = "" if switch is None else f"write {switch}, or, where it is a text, "
+        advice = f"{what} reads differently to different programs; {instead}put it in quotes"
+        faults.append(FileFault(name, line, advice))
     return text
 
 

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from .options import ServeOptions, add_places
-from .output import DONE, FAULT, say
+from .output import DONE, FAULT, note, say
 from .places import paths_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     for fault in faults:
         say(str(fault))
     if faults:
+        if not paths.config_file.exists():
+            note(f"{paths.config_file} is not there: defaults")
         return FAULT
     shown = [
         f"{path}{'' if path.exists() else ' (not there: defaults)'}" for path in (paths.config_file, paths.connections)

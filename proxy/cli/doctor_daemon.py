@@ -90,8 +90,7 @@ def _left_out(breaker: Json) -> Finding:
     last = f" (last failure: {breaker.get('last_error')})" if breaker.get("last_error") else ""
     advice = "it is tried again by itself; `redeo explain` says more"
     if breaker.get("state") == "disabled":
-        advice = f"`redeo providers test {name}` takes it up again if its key is good after all; if not, "
-        advice += f"`redeo providers set {name} --api-key-stdin` with a new one"
+        advice = f"`redeo providers add {name}` with a new key; if this one is good, `redeo providers test {name}`"
     return warn("routing", f"{name}: {state_text(breaker)}{last}", advice)
 
 
@@ -112,5 +111,6 @@ def _test(daemon: Daemon, connection: Json) -> Finding:
     result = daemon.call("POST", f"{ROOT}/{name}/test", timeout=TEST_SECONDS)
     if result.get("ok"):
         return ok("connections", f"{name} answers: {result.get('models')} models, {result.get('latency_ms')} ms")
-    advice = f"`redeo providers set {name} --api-key-stdin` for a new key; `redeo providers test {name}` to try again"
-    return fail("connections", f"{name}: {result.get('error') or 'failed'}", advice)
+    # What is wrong says already whose it is, and what to do about it.
+    message = str(result.get("error") or f"{name}: failed")
+    return fail("connections", message, f"when that is put right: `redeo providers test {name}`")

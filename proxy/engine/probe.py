@@ -90,7 +90,7 @@ def _smallest(connection: Connection, operation: Operation, model: str) -> tuple
 def _advice(connection: Connection, exc: ListUnavailable) -> str:
     who = connection.provider
     if exc.status in (401, 403) or exc.kind is FaultKind.AUTH:
-        return f"{who}: {exc.reason}: its key is refused; set a new one with `redeo providers set {who}`"
+        return f"{who}: {exc.reason}: its key is refused; set a new one with `redeo providers add {who}`"
     if exc.status == 429:
         return f"{who}: {exc.reason}: its rate or quota is used up; the key itself is good"
     if exc.kind is FaultKind.DNS:

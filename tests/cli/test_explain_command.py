@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import io
 import json
 import re
 from collections.abc import Awaitable, Callable
@@ -19,15 +21,20 @@ from tests.support.upstream import chat, drop, error
 Ask = Callable[..., Awaitable[Result]]
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.fixture
 def ask(command: Command, monkeypatch: pytest.MonkeyPatch) -> Ask:
     """One command about that daemon, whose files lie elsewhere."""
 
-    async def run(server: Redeo, *argv: str) -> Result:
+    async def run(server: Redeo, *argv: str, stdin: io.StringIO | str = "") -> Result:
         monkeypatch.setenv("REDEO_LISTEN", f"127.0.0.1:{server.daemon.address[1]}")
         monkeypatch.setenv("REDEO_STATE_DIR", str(server.state))
         monkeypatch.setenv("REDEO_CONFIG", str(server.config))
-        return await command(*argv)
+        return await command(*argv, stdin=stdin)
 
     return run
 
@@ -133,7 +140,7 @@ async def test_the_doctor_names_who_is_left_out(redeo: Any, provider: Any, ask: 
     found = [row for row in result.json["data"] if row["check"] == "routing"]
     assert [row["status"] for row in found] == ["warn", "warn"]
     assert found[0]["message"] == "alpha: disabled (last failure: auth)"
-    assert "redeo providers set alpha" in found[0]["advice"]
+    assert "redeo providers add alpha" in found[0]["advice"]
     assert "redeo providers test alpha" in found[0]["advice"]
     assert found[1]["message"].startswith("beta: cooling until ")
     assert "; beta-model: cooling until " in found[1]["message"]
@@ -142,6 +149,19 @@ async def test_the_doctor_names_who_is_left_out(redeo: Any, provider: Any, ask: 
         await server.request("DELETE", f"/v1/providers/{name}")
     result = await ask(server, "doctor", "--offline", "--json")
     assert [(r["status"], r["advice"]) for r in result.json["data"] if r["check"] == "routing"] == [("ok", "")]
+
+
+async def test_the_command_advised_for_a_refused_key_asks_for_another(
+    redeo: Any, provider: Any, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await failing(redeo, provider)
+    prompts: list[str] = []
+    monkeypatch.setattr(getpass, "getpass", lambda prompt: prompts.append(prompt) or "")
+    said = (await ask(server, "doctor", "--offline")).out
+    advised = re.search(r"`redeo (providers \w+ alpha)` with a new key", said)
+    assert advised is not None, said
+    await ask(server, *advised[1].split(), stdin=Terminal())
+    assert prompts == ["API key for alpha: "]
 
 
 async def test_an_open_breaker_alone_is_tried_and_marked(redeo: Any, provider: Any, ask: Ask) -> None:

@@ -234,6 +234,17 @@ async def test_check_names_the_line(places: Path, command: Command) -> None:
         assert (await command(*argv)).code == 1
 
 
+async def test_check_says_that_the_file_is_not_there_whose_lack_is_the_fault(places: Path, command: Command) -> None:
+    state, missing = places / "state", places / "redeo.yaml"
+    state.mkdir(mode=0o700)
+    (state / "connections.yaml").touch(mode=0o600)
+    (state / "connections.yaml").write_text("connections:\n  lab: {}\n")
+    found = await command("check")
+    assert found.code == 1
+    assert "unknown provider `lab`" in found.out
+    assert found.err == f"redeo: {missing} is not there: defaults\n"
+
+
 async def test_the_doctor_of_a_healthy_daemon(
     places: Path, daemon: Daemon, command: Command, canary: Canary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,7 +260,10 @@ async def test_the_doctor_of_a_healthy_daemon(
     sick = await command("doctor")
     assert sick.code == 1
     assert "connections: good answers" in sick.out
-    assert "connections: gone" in sick.out
+    assert "connections: gone: " in sick.out
+    assert "gone: gone: " not in sick.out, "its name once"
+    assert "redeo providers test gone" in sick.out
+    assert "providers set" not in sick.out, "a new key mends no network"
     offline = await command("doctor", "--offline")
     assert offline.code == 0
     assert "connections" not in offline.out

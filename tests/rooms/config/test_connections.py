@@ -169,7 +169,7 @@ def test_keys_come_from_the_environment_and_from_files(canaries: Canaries, tmp_p
         ("${env:SEALED}", "openai: `api_key` must be 8 to 512 printable ASCII characters without blanks"),
         ("short", "openai: `api_key` must be 8 to 512 printable ASCII characters without blanks"),
         ("sealed:v1:00000000:" + "A" * 60, "openai: its sealed key cannot be opened: there is no master key; set it"),
-        ("null", "openai: it has no API key; set one with `redeo providers set openai`"),
+        ("null", "openai: it has no API key; set one with `redeo providers add openai`"),
     ],
 )  # fmt: skip
 def test_a_key_that_cannot_be_had_is_told(text: str, said: str) -> None:

@@ -142,8 +142,15 @@ def test_what_is_taken_reads_the_same_in_yaml_1_1_and_1_2(text: str) -> None:
 def test_surprises_are_refused_and_quotes_advised(text: str) -> None:
     [(line, message)] = faults(f"x: 1\na: {text}\n")
     assert line == 2
-    assert message.endswith("reads differently to different programs; put it in quotes")
+    assert "reads differently to different programs; " in message
+    assert message.endswith("put it in quotes")
     assert faults(f"x: 1\na: '{text}'\n") == []
+
+
+@pytest.mark.parametrize(("text", "meant"), [("yes", "true"), ("On", "true"), ("no", "false"), ("OFF", "false")])
+def test_a_switch_in_another_word_is_told_which_word_to_take(text: str, meant: str) -> None:
+    [(_, message)] = faults(f"a: {text}\n")
+    assert f"write {meant}, or, where it is a text, put it in quotes" in message
 
 
 @pytest.mark.parametrize("key", ["1", "true", "~", "1.5", "012", "yes", "2026-04-10"])
