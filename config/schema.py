@@ -20,7 +20,7 @@ from config import catalogue
 from config.continuing import Way
 from config.document import Node
 from config.errors import ConfigError, FileFault, InvalidField, shown
-from config.model import AnswerModel, Limits, Logging, ModelTarget, ProviderSpec, Routing, Settings, Timeouts
+from config.model import AnswerModel, Limits, Logging, ModelTarget, Operation, ProviderSpec, Routing, Settings, Timeouts
 
 _TOP: Final = (
     "listen", "workers", "allow_remote", "allowed_hosts", "allowed_origins", "providers", "models", "routing", "limits",
@@ -29,6 +29,7 @@ _TOP: Final = (
 _PROVIDER: Final = (
     "label", "base_url", "dialect", "credential", "auth", "default_model", "models", "supports_endpoint", "headers",
     "stream_usage", "unsupported", "api_version", "timeouts", "model_timeouts", "context_tokens", "continues",
+    "speaks",
 )  # fmt: skip
 _OWN_CLOCKS: Final = ("connect", "first_byte", "idle", "total")  # what one connection may have of its own
 _LEVELS: Final = ("debug", "info", "warning", "error")
@@ -342,11 +343,22 @@ def _contexts(walk: _Walk, node: Node, where: str) -> tuple[tuple[str, int], ...
     return tuple((pattern, _whole(walk, size, f"{where}.{shown(pattern)}", 1, 1 << 30, 1)) for pattern, size in found)
 
 
+def _speaks(walk: _Walk, node: Node, where: str) -> tuple[str, ...]:
+    named = walk.texts(node, where)
+    lines = [item.line for item in node.value] if named else ()
+    for line, name in zip(lines, named, strict=True):
+        if name not in _OPERATIONS:
+            walk.fault(line, f"`{shown(name)}` is no operation{_nearest(name, list(_OPERATIONS))}")
+    return tuple(name for name in named if name in _OPERATIONS)
+
+
+_OPERATIONS: Final = tuple(operation.value for operation in Operation)
 _READERS: Final[dict[str, Callable[[_Walk, Node, str], object]]] = {
     "headers": _headers,
     "timeouts": _own_clocks,
     "model_timeouts": _model_clocks,
     "context_tokens": _contexts,
+    "speaks": _speaks,
 }
 
 

@@ -44,7 +44,7 @@ _log = logging.getLogger("redeo.config")
 _DEBOUNCE_MS: Final = 100
 _LOOK_MS: Final = 3000
 _READINGS: Final = 4
-_TOLD: Final = 10
+_TOLD: Final = 4
 
 
 class Unset:
@@ -166,10 +166,10 @@ class ConfigStore:
             self._tell(ReloadStatus(True, datetime.now(UTC)))
             return []
         self._seen, self._read_as = seen, read_as  # the fault will not go away by reading once more
-        for fault in faults[:_TOLD]:  # a file of nonsense has a fault in every line, and the loop waits for the log
-            _log.error("configuration not taken up, the old one stays in force: %s", fault)
+        told = "; ".join(str(fault)[:400] for fault in faults[:_TOLD])  # a file of nonsense has one in every line
         if len(faults) > _TOLD:
-            _log.error("and %d more faults; `redeo check` names them all", len(faults) - _TOLD)
+            told += f"; and {len(faults) - _TOLD} more faults; `redeo check` names them all"
+        _log.error("configuration not taken up, the old one stays in force: %s", told)
         self._tell(ReloadStatus(False, datetime.now(UTC), tuple(faults)))
         return faults
 

@@ -7,7 +7,7 @@ documentation. What users may write under `providers:` is checked by `config.sch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -230,13 +230,24 @@ def _changed(spec: ProviderSpec, entry: Mapping[str, Any]) -> ProviderSpec:
         new["headers"] = MappingProxyType({**spec.headers, **entry["headers"]})
     if "stream_usage" in entry:
         new["quirks"] = replace(spec.quirks, stream_usage=StreamUsage(entry["stream_usage"]))
-    if "continues" in entry:
-        spec = _going_on(spec, entry["continues"])
+    for name, rewrite in (("speaks", _speaking_only), ("continues", _going_on)):
+        spec = rewrite(spec, entry[name]) if name in entry else spec
     if "auth" in entry:
         # It holds for every operation: what stands in front of a provider asks for one thing.
         routes = {operation: replace(route, auth=None) for operation, route in spec.speaks.items()}
         new |= {"auth": _auth(entry["auth"]), "speaks": MappingProxyType(routes)}
     return replace(spec, **new)
+
+
+def _speaking_only(spec: ProviderSpec, names: Sequence[str]) -> ProviderSpec:
+    """The provider with these operations and its list of models alone. Raises InvalidField."""
+    able = {operation.value for operation in spec.speaks}
+    strange = next((name for name in names if name not in able), None)
+    if strange is not None:
+        what = f"`{strange}` is nothing that its dialect has; that has {', '.join(sorted(able))}"
+        raise InvalidField(f"providers.{spec.id}.speaks", "invalid_operation", what)
+    kept = {o: route for o, route in spec.speaks.items() if o.value in names or o is Operation.MODELS}
+    return replace(spec, speaks=MappingProxyType(kept))
 
 
 def _going_on(spec: ProviderSpec, word: str) -> ProviderSpec:

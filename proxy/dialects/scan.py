@@ -375,6 +375,8 @@ def judge_whole(operation: Operation, value: object) -> tuple[Usage | None, Mapp
     failed = operation is Operation.RESPONSES and value.get("status") == "failed"
     if error and (failed or not whole):
         return None, error if isinstance(error, dict) else {"message": str(error)[:300]}, None
+    if operation in (Operation.CHAT, Operation.COMPLETIONS) and value.get("choices") == []:
+        return None, None, "the answer has no choice in it"
     if not whole:
         return None, None, f"the answer has no `{needed[0]}`" if needed else "the answer is empty"
     if operation is Operation.GEMINI:

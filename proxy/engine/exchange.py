@@ -24,7 +24,7 @@ from proxy.engine.makers import Makers, is_refused
 from proxy.engine.outcome import Outcome
 from proxy.engine.pinned import KEEPING, Owners, is_absent, searching, translatable
 from proxy.engine.race import Race
-from proxy.engine.repeat import is_stateless, may_repeat
+from proxy.engine.repeat import may_be_doubled, may_repeat
 from proxy.engine.rescue import Going, Rescue
 from proxy.engine.translate import Translation, Unsaid, origin_of
 from proxy.engine.trial import Trial
@@ -164,7 +164,7 @@ class _Run:
             return
         self._queue.extend(chosen.candidates)
         self._rescue = Rescue.of(job, self._translation, chosen.candidates) if routing.rescue else None
-        hedges = routing.hedge_after is not None and len(self._queue) > 1 and is_stateless(self.call)
+        hedges = routing.hedge_after is not None and len(self._queue) > 1 and may_be_doubled(self.call)
         if await (self._race(routing.hedge_after or 0.0) if hedges else self._one_by_one()):
             return
         await self._closing.give_up(chosen)

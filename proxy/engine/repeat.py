@@ -78,6 +78,11 @@ def may_repeat(call: Call, fault: Fault, written: Sent | None = None) -> bool:
     return effect is Effect.NOTHING or (effect is Effect.READS and fault.kind in _SAID)
 
 
+def may_be_doubled(call: Call) -> bool:
+    """Whether asking two providers at once, or one after the other for parts, can do no harm but its cost."""
+    return effect_of(call) is not Effect.ACTS
+
+
 def is_stateless(call: Call) -> bool:
     """Whether the request leaves nothing behind at the provider."""
     return effect_of(call) is Effect.NOTHING

@@ -13,7 +13,7 @@ from config.model import Operation
 from proxy.dialects.request import BadRequest
 from proxy.engine.call import Reply
 from proxy.engine.job import Job
-from proxy.engine.repeat import is_stateless
+from proxy.engine.repeat import may_be_doubled
 from proxy.engine.translate import Translation, Unsaid, Written
 from proxy.routing import Candidate
 
@@ -41,7 +41,7 @@ class Rescue:
             return None
         able = any(_operation(job, candidate) for candidate in candidates[1:])
         try:
-            possible = able and is_stateless(call) and translation.continuable()
+            possible = able and may_be_doubled(call) and translation.continuable()
         except BadRequest:
             return None
         return cls(job, translation) if possible else None

@@ -184,3 +184,16 @@ async def test_what_was_counted_before_the_client_left_stays_counted(redeo: Any,
         await asyncio.sleep(0.005)
     assert await server.metric('redeo_tokens_total{connection="alpha",kind="input"}') > 0
     assert await server.metric('redeo_requests_total{operation="messages",status="client_gone"}') == 1
+
+
+async def test_no_choice_is_no_answer(bench: Any) -> None:
+    b = await bench(answer({"id": "c", "object": "chat.completion", "choices": []}), chat())
+    assert (await b.ask()).attempts == "alpha=bad_upstream beta=200"
+
+
+async def test_a_client_of_responses_reaches_a_server_that_speaks_chat_alone(redeo: Any, provider: Any) -> None:
+    up = await provider(chat("hello"))
+    server = await redeo({"lab": {"base_url": up.base_url, "speaks": ["chat"]}})
+    got = await server.request("POST", "/v1/responses", json={"model": "auto", "input": "hi"})
+    assert (got.status, got.json["output"][0]["content"][0]["text"]) == (200, "hello")
+    assert up.requests[0].target.endswith("/chat/completions")

@@ -146,11 +146,11 @@ def test_a_bomb_is_read_or_refused_in_a_fifth_of_a_second(kind: str) -> None:
     assert quickest(BOMBS[kind].encode()) < 0.2
 
 
-async def test_of_a_file_of_nonsense_ten_faults_are_told(state: State, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_file_of_nonsense_is_one_line_of_the_log(state: State, caplog: pytest.LogCaptureFixture) -> None:
     store = state.open()
     state.configure(BOMBS["the same key"])
     assert len(await store.reload()) > 10_000
-    assert len(caplog.records) == 11
+    assert len(caplog.records) == 1
     assert "more faults; `redeo check` names them all" in caplog.text
 
 

@@ -265,3 +265,17 @@ def test_no_message_holds_a_key_that_was_put_here_by_mistake(canaries: Canaries,
                 for _, said in faults(text):
                     canaries.add("log fault", said)
                     assert key[12:20] not in said
+
+
+def test_speaks_leaves_what_a_server_serves() -> None:
+    lab = provider("lab", 'providers:\n  lab: {base_url: "http://h:1/v1", speaks: [chat, embeddings]}\n')
+    assert {operation.value for operation in lab.speaks} == {"chat", "embeddings", "models"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("chatt", "did you mean `chat`?"), ("messages", "nothing that its dialect has")]
+)
+def test_speaks_names_operations_of_the_dialect(name: str, said: str) -> None:
+    found = faults(f'providers:\n  lab:\n    base_url: "http://h:1/v1"\n    speaks: [{name}]\n')
+    assert len(found) == 1
+    assert said in found[0][1]
