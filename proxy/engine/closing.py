@@ -85,6 +85,12 @@ class Closing:
         self._job.exchange.fault = fault
         await self.refuse(told.uncertain(candidate.connection.provider, fault))
 
+    async def ours(self, fault: Fault) -> None:
+        """The daemon lacks what an attempt needs: no provider is to blame, and it passes."""
+        self._job.exchange.fault = fault
+        code = fault.code or "gateway_overloaded"
+        await self.refuse(GatewayAnswer(503, code, fault.public, retry_after=1, should_retry=True))
+
     async def give_up(self, chosen: Plan) -> None:
         """Everybody was tried or left out."""
         job, attempts = self._job, self._job.exchange.attempts
