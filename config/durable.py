@@ -32,8 +32,7 @@ def replace(path: Path, data: bytes) -> None:
         _write(temporary, data)
         _swap(temporary, path)
     except _Stuck as exc:
-        said = f"{path} was written, but the disk failed before that was sure to last: {exc.strerror}"
-        raise StoreUnavailable(said, full=False, unsure=True) from None
+        raise _unsure(path, exc) from None
     except OSError as exc:
         raise _unavailable(path, exc) from None
     finally:
@@ -41,16 +40,21 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def create(path: Path, data: bytes) -> bool:
-    """The same where nothing stands yet; False, and nothing done, where something does. Of several, one succeeds."""
-    temporary = _beside(path)
+    """The same where nothing stands yet; False, and nothing done, where something does. Of several, one succeeds.
+
+    Where the last sync fails the file stays, and that is `unsure`: another process may work with it by now, and what it
+    has sealed with a new key could not be opened without it.
+    """
+    temporary, there = _beside(path), False
     try:
         _write(temporary, data)
         os.link(temporary, path)
+        there = True
         _sync_folder(path.parent)
     except FileExistsError:
         return False
     except OSError as exc:
-        raise _unavailable(path, exc) from None
+        raise (_unsure if there else _unavailable)(path, exc) from None
     finally:
         _remove(temporary)
     return True
@@ -62,6 +66,11 @@ def _beside(path: Path) -> Path:
 
 def _unavailable(path: Path, exc: OSError) -> StoreUnavailable:
     return StoreUnavailable(f"{path} could not be written: {exc.strerror or exc}", full=exc.errno in _FULL)
+
+
+def _unsure(path: Path, exc: OSError) -> StoreUnavailable:
+    said = f"{path} was written, but the disk failed before that was sure to last: {exc.strerror}"
+    return StoreUnavailable(said, full=False, unsure=True)
 
 
 def _remove(path: Path) -> None:

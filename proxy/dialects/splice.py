@@ -1,8 +1,9 @@
 """Byte-exact edits at the top level of a JSON object: everything outside the edited value stays as it was.
 
-How a key is found: every occurrence of `"model"` in the text, however its letters are spelt, is renamed to a marker
-and the text is decoded once, values untouched; the markers that are keys of the top level show which occurrences
-stand there. So nested keys, keys in strings and odd white space cannot deceive it.
+How a key is found: the occurrences of `"model"` in the text, however its letters are spelt, are cut into a few pieces,
+in each of which they are renamed to a marker of that piece, and the text is decoded once, values untouched; the markers
+that are keys of the top level show which pieces have one. That piece is cut again until it holds one occurrence. So
+nested keys, keys in strings and odd white space cannot deceive it, and many of them cost little more than a few.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
 from functools import cache
-from itertools import product
+from itertools import islice, pairwise
 from string import ascii_letters, digits
 from typing import Final
 
@@ -24,6 +26,7 @@ MAX_MODEL: Final = 256
 _PIECE: Final = 1 << 16
 _SPACE: Final = b" \t\r\n"
 _ALPHABET: Final = digits + ascii_letters
+_TRIES: Final = 200  # for a marker: of its 14 million beginnings a text of 64 MiB may hold half
 _AFTER_KEY: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SCALAR: Final = re.compile(rb"[^,}\]\s]+")
@@ -31,6 +34,10 @@ _SCALAR: Final = re.compile(rb"[^,}\]\s]+")
 
 class NotFound(Exception):
     """The key does not stand at the top level, or more than once."""
+
+
+class Repeated(NotFound):
+    """It does so more than once."""
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -63,7 +70,7 @@ def peek(body: bytes) -> Head:
         raise BadBody(f"the body is not a JSON object: {_reason(body, exc)}") from None
     if not _is_text(body):
         raise BadBody("the body is not UTF-8 text")
-    if len(_spans(body, "model")) > 1 and len(positions(body, "model")) > 1:
+    if _stands_twice(body, "model"):
         raise BadBody("the body names `model` twice; readers disagree which one counts", "model", "duplicate_model")
     model = decode(fields["model"]) if "model" in fields else None
     if model is not None and (not isinstance(model, str) or not model):
@@ -115,49 +122,93 @@ def _digit(digit: str) -> str:
     return f"[{digit}{digit.upper()}]" if digit.isalpha() else digit
 
 
-def _spans(body: bytes, key: str) -> list[tuple[int, int]]:
-    """Where the string stands, quotes included, be it a key or not. The plain spelling alone is searched faster."""
-    if b"\\u00" in body:
-        return [hit.span() for hit in _spellings(key).finditer(body)]
-    return [hit.span() for hit in re.finditer(re.escape(encode(key)), body)]
+@cache
+def _plain(key: str) -> re.Pattern[bytes]:
+    return re.compile(re.escape(encode(key)))
 
 
-def positions(body: bytes, key: str) -> list[tuple[int, int]]:
-    """Where `key` stands as a key of the top level, quotes included. The key needs five letters or more."""
-    spans = _spans(body, key)
-    if not spans:
+def _spelt(body: bytes, key: str) -> re.Pattern[bytes]:
+    """What finds the string, quotes included, be it a key or not. The plain spelling alone is searched faster."""
+    return _spellings(key) if b"\\u00" in body else _plain(key)
+
+
+def _stands_twice(body: bytes, key: str) -> bool:
+    if len(list(islice(_spelt(body, key).finditer(body), 2))) < 2:
+        return False
+    try:
+        _position(body, key)
+    except NotFound as exc:
+        return isinstance(exc, Repeated)
+    return False
+
+
+def _position(body: bytes, key: str) -> tuple[int, int]:
+    """Where `key` stands as a key of the top level, quotes included. The key needs five letters or more. Raises
+    NotFound."""
+    spelt = _spelt(body, key)
+    start, stop = 0, len(body)
+    while True:
+        found = _at_top(body, key, spelt, list(_pieces(body, spelt, start, stop, 6 * len(key) + 2)))
+        if len(found) != 1:
+            raise Repeated(key) if found else NotFound(key)
+        start, stop = found[0]
+        first, *more = islice(spelt.finditer(body, start, stop), 2)
+        if not more:
+            return first.span()
+
+
+def _pieces(body: bytes, spelt: re.Pattern[bytes], start: int, stop: int, longest: int) -> Iterator[tuple[int, int]]:
+    """Every occurrence from `start` to `stop` in one of a few pieces, which begin with one; few have each their own."""
+    most = len(_ALPHABET)
+    few = list(islice(spelt.finditer(body, start, stop), most + 1))
+    if len(few) <= most:
+        yield from (hit.span() for hit in few)
+        return
+    step = -(-(stop - start) // most)
+    cuts: list[tuple[int, int]] = []
+    for at in range(start, stop, step):
+        if cuts and at <= cuts[-1][0]:
+            continue
+        hit = spelt.search(body, at, stop)
+        if hit is None:
+            break
+        begins = hit.start()
+        cuts.append((begins, at + ((begins - at) // step + 1) * step + longest))  # what begins in this step, ends there
+    for (begins, ends), (other, _) in pairwise([*cuts, (stop, stop)]):
+        yield begins, min(ends, other)
+
+
+def _at_top(body: bytes, key: str, spelt: re.Pattern[bytes], pieces: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Those of the pieces that have the key at the top level."""
+    if not pieces:
         return []
-    markers = dict(zip(_markers(body, len(key), len(spans)), spans, strict=True))
-    marked, end = [], 0
-    for marker, (start, stop) in markers.items():
-        marked += [body[end:start], b'"', marker.encode(), b'"']
+    prefix, plain = _absent(body, len(key) - 1), encode(key)
+    marked, markers, end = [], {}, 0
+    for letter, (start, stop) in zip(_ALPHABET, pieces, strict=False):
+        marker = f'"{prefix}{letter}"'.encode()
+        piece = body[start:stop].replace(plain, marker)
+        marked += [body[end:start], piece if spelt is _plain(key) else spelt.sub(marker, piece)]
+        markers[prefix + letter] = (start, stop)
         end = stop
     try:
         found = top_level(b"".join([*marked, body[end:]]))
     except ValueError:
         return []
-    return sorted(markers[name] for name in found if name in markers)
+    return [piece for marker, piece in markers.items() if marker in found]
 
 
-def _markers(body: bytes, length: int, count: int) -> list[str]:
-    """`count` names of `length` letters that begin no string of the body."""
-    places = 1
-    while len(_ALPHABET) ** places < count:
-        places += 1
-    for letters in product(_ALPHABET, repeat=length - places):
-        prefix = "".join(letters)
+def _absent(body: bytes, length: int) -> str:
+    """So many letters with which no string of the body begins; drawn by lot, for bodies may be made to hold some."""
+    for _ in range(_TRIES):
+        prefix = "".join(secrets.choice(_ALPHABET) for _ in range(length))
         if f'"{prefix}'.encode() not in body:
-            endings = product(_ALPHABET, repeat=places)
-            return [prefix + "".join(next(endings)) for _ in range(count)]
-    raise BadBody("the body repeats `model` too often to be read", "model", "invalid_model")
+            return prefix
+    raise BadBody("the body is too large to be read", code="invalid_request")
 
 
 def _value_span(body: bytes, key: str) -> tuple[int, int]:
     """Where the value of a top-level key with a string, scalar or object value stands."""
-    found = positions(body, key)
-    if len(found) != 1:
-        raise NotFound(key)
-    after = _AFTER_KEY.match(body, found[0][1])
+    after = _AFTER_KEY.match(body, _position(body, key)[1])
     if after is None:
         raise NotFound(key)
     start = after.end()
@@ -220,7 +271,7 @@ def without_model(body: bytes, adds: Mapping[str, str]) -> bytes:
         return with_fields(body, adds)
     try:
         end = _value_span(body, "model")[1]
-        key = positions(body, "model")[0][0]
+        key = _position(body, "model")[0]
         before, after = body[:key].rstrip(_SPACE), body[end:].lstrip(_SPACE)
         if after.startswith(b","):
             out = before + after[1:]
@@ -243,10 +294,12 @@ def with_fields(body: bytes, adds: Mapping[str, str]) -> bytes:
 
 def renamed(body: bytes, old: str, new: str) -> bytes:
     """The body with another name for one top-level field, if it has it and not the other."""
-    found = positions(body, old)
-    if len(found) != 1 or new in top_level(body):
+    if new in top_level(body):
         return body
-    start, end = found[0]
+    try:
+        start, end = _position(body, old)
+    except NotFound:
+        return body
     return body[:start] + encode(new) + body[end:]
 
 

@@ -320,4 +320,5 @@ def _unanswered(connection: Connection, exc: UpstreamError | ClockExpired) -> Fa
 def _unanswered_text(who: str, exc: UpstreamError | ClockExpired) -> Fault:
     if isinstance(exc, ClockExpired):
         return Fault(exc.kind, f"{who}: no answer within {exc.seconds:g} s")
-    return Fault(exc.kind, f"{who}: {exc.detail}", exc.phase, detail=exc.detail)
+    code = "gateway_overloaded" if exc.kind is FaultKind.GATEWAY else None
+    return Fault(exc.kind, f"{who}: {exc.detail}", exc.phase, code=code, detail=exc.detail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from proxy.dialects.request import BadRequest
@@ -13,6 +14,7 @@ from proxy.engine.translate import Unsaid, counted
 from proxy.fault import Fault, FaultKind, Phase
 from proxy.routing import Candidate, GatewayAnswer, Plan, Skipped, exhausted
 
+_LARGE: Final = 64 * 1024  # bytes: counted aside, for megabytes take seconds
 _OF_KEYS: Final = (401, 403, 407)  # to a client they say that its own key is wrong, which it is not
 
 
@@ -48,7 +50,8 @@ class Closing:
         if not translatable(job.call):
             return False
         try:
-            body = counted(job.call)
+            large = len(job.call.body or b"") > _LARGE
+            body = await asyncio.to_thread(counted, job.call) if large else counted(job.call)
         except BadRequest as exc:
             answer = GatewayAnswer(400, "invalid_request", exc.message, None, should_retry=False, param=exc.param)
             job.exchange.fault = Fault(FaultKind.CLIENT_INVALID, exc.message, Phase.NOT_SENT, code=answer.code)
@@ -84,6 +87,12 @@ class Closing:
         """It must not be repeated, though it is not known whether it was done."""
         self._job.exchange.fault = fault
         await self.refuse(told.uncertain(candidate.connection.provider, fault))
+
+    async def ours(self, fault: Fault) -> None:
+        """The daemon lacks what an attempt needs: no provider is to blame, and it passes."""
+        self._job.exchange.fault = fault
+        code = fault.code or "gateway_overloaded"
+        await self.refuse(GatewayAnswer(503, code, fault.public, retry_after=1, should_retry=True))
 
     async def give_up(self, chosen: Plan) -> None:
         """Everybody was tried or left out."""

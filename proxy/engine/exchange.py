@@ -28,7 +28,7 @@ from proxy.engine.repeat import may_be_doubled, may_repeat
 from proxy.engine.rescue import Going, Rescue
 from proxy.engine.translate import Translation, Unsaid, origin_of
 from proxy.engine.trial import Trial
-from proxy.fault import SHUTTING_DOWN, Exchange, Fault, FaultKind, Observer, Start
+from proxy.fault import SHUTTING_DOWN, Blame, Exchange, Fault, FaultKind, Observer, Start
 from proxy.routing import Candidate, GatewayAnswer, Health, ModelLists, NoPlan, Target, needs_lists, plan, resolve
 
 _CACHE: Final = 1024  # resolved names kept; cleared whenever the configuration or a model list changes
@@ -131,6 +131,7 @@ class _Then(Enum):
     BARE = "bare"  # once more the same one, without what it cannot read
     AS_SAID = "as_said"  # the provider's refusal is the answer
     UNCERTAIN = "uncertain"  # it must not be repeated
+    OURS = "ours"  # the daemon itself is in want: another connection would not go better
 
 
 class _Run:
@@ -183,7 +184,10 @@ class _Run:
         try:
             while (ended := await race.ended()) is not None:
                 trial, outcome = ended
-                if self._then(trial, outcome) is not _Then.NEXT:
+                then = self._then(trial, outcome)
+                if then is _Then.OURS and race.running:
+                    continue  # the other one has what it needs
+                if then is not _Then.NEXT:
                     await race.leave()
                 if await self._follow(trial, outcome):
                     return True
@@ -279,6 +283,8 @@ class _Run:
             return _Then.OVER
         if fault is None:
             raise RuntimeError("an attempt ended with neither an answer nor a fault")
+        if fault.blame is Blame.GATEWAY:
+            return _Then.OURS
         if self._searching and is_absent(fault):
             return _Then.NEXT
         if self.job.counting and (trial.candidate.via is not None or fault.falls_back):
@@ -315,6 +321,9 @@ class _Run:
         if then is _Then.UNCERTAIN:
             await closing.uncertain(candidate, fault)
             return True
+        if then is _Then.OURS:
+            await closing.ours(fault)
+            return True
         self._learn(candidate, fault, outcome)
         return False
 
@@ -344,6 +353,8 @@ class _Run:
             outcome = await trial.run(max(0.001, self.job.seconds_left(trial.candidate)), Going(self.job.reply))
             if outcome.committed:
                 return trial, outcome
+            if outcome.fault is not None and outcome.fault.blame is Blame.GATEWAY:
+                break  # nobody else can be asked either
             self._spent.add(trial.candidate.connection.provider)
         return None
 

@@ -26,6 +26,11 @@ class Race:
         self._running: dict[asyncio.Task[Outcome], Trial] = {}
         self._won = False
 
+    @property
+    def running(self) -> bool:
+        """Whether an attempt is under way."""
+        return bool(self._running)
+
     async def ended(self) -> tuple[Trial, Outcome] | None:
         """The next attempt to end, others going on; None when none runs and none is left. Raises what an attempt does.
 

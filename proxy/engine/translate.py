@@ -202,8 +202,8 @@ def _dropped(connection: Connection, losses: list[Loss], asked: Request | None =
 
 def counted(call: Call) -> bytes | None:
     """The answer to a request to count tokens, estimated; None for another request. Raises BadRequest."""
-    value = decode_object(call.body or b"")
-    if call.operation not in counting.COUNTS or value is None:
+    value = decode_object(call.body or b"") if call.operation in counting.COUNTS else None
+    if value is None:
         return None
     try:
         return encode(counting.estimated(call.operation, value))

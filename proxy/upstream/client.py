@@ -7,7 +7,9 @@ about them: `proxy.engine`. Which key goes where: `proxy.upstream.sign`.
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
+import os
 import ssl
 from collections.abc import Iterable
 from types import SimpleNamespace
@@ -27,6 +29,7 @@ from proxy.upstream.addresses import DeniedAddress, guarded_socket
 
 _SMALL: Final = 256 * 1024  # larger bodies are written piece by piece, so that the loop is not held up
 _KEEPALIVE: Final = 30.0
+_STARVED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})  # of us, whoever was asked
 _NO_AUTO: Final = ("User-Agent", "Content-Type", "Accept", "Accept-Encoding")
 
 
@@ -167,7 +170,7 @@ class Client:
                 trace_request_ctx=seen,
             )
         except (aiohttp.ClientError, OSError, ValueError) as exc:
-            raise _mapped(exc) from None
+            raise _of_ours(exc) or _mapped(exc) from None
         return UpstreamResponse(response, connection.secret)
 
     def _session(self, connection: Connection) -> aiohttp.ClientSession:
@@ -181,6 +184,7 @@ class Client:
 
     def _open(self, *, tls: bool, private: bool) -> aiohttp.ClientSession:
         if tls and self._tls is None:
+            _look_for_room()  # without a descriptor it would be made, but trust nobody
             self._tls = ssl.create_default_context()
             self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
         connector = aiohttp.TCPConnector(
@@ -236,6 +240,36 @@ def _holds(value: str, secret: Secret) -> bool:
 
 def _name(exc: BaseException) -> str:
     return type(exc).__name__
+
+
+def _of_ours(exc: BaseException) -> UpstreamError | None:
+    """The daemon's own want of descriptors or memory as an error, if that is what kept it from connecting."""
+    if not isinstance(exc, OSError):
+        return None
+    number = exc.os_error.errno if isinstance(exc, aiohttp.ClientConnectorError) else exc.errno
+    if number not in _STARVED and isinstance(exc, aiohttp.ClientConnectorDNSError | aiohttp.ClientSSLError):
+        number = _want()  # neither the C library's resolver nor OpenSSL says that it could not open its files
+    if number is None or number not in _STARVED:
+        return None
+    detail = (
+        f"the daemon cannot open a connection: {os.strerror(number)}; try again soon, and raise its limit of open "
+        "files (`ulimit -n`, LimitNOFILE= of the unit) or of memory if that goes on"
+    )
+    return UpstreamError(FaultKind.GATEWAY, Phase.NOT_SENT, detail)
+
+
+def _want() -> int | None:
+    """The number of what keeps descriptors from being opened now, if something does."""
+    try:
+        _look_for_room()
+    except OSError as exc:
+        return exc.errno
+    return None
+
+
+def _look_for_room() -> None:
+    """Raises OSError where no descriptor can be opened."""
+    os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
 
 def _mapped(exc: BaseException) -> UpstreamError:

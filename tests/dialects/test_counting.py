@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,21 @@ async def test_where_the_counter_fails_the_count_is_an_estimate(
         assert got.attempts.startswith("alpha=")
     assert (await server.chat("alpha/m")).status == 200
     assert len(up.requests) == 3
+
+
+async def test_others_are_served_while_a_large_question_is_weighed(redeo: Any, provider: Any) -> None:
+    """Some megabytes take seconds."""
+    broken = await provider(answer({"message": "it broke"}, 500))
+    server = await redeo({"alpha": CONVERSE.entry(broken)})
+    asked = io.BytesIO(json.dumps({"model": "auto", "input": "x=1;y(2);" * 300_000}).encode())
+    typed = {"Content-Type": "application/json"}
+    weighed = asyncio.create_task(server.request("POST", "/v1/responses/input_tokens", data=asked, headers=typed))
+    served = 0
+    while not weighed.done():
+        assert (await server.request("GET", "/healthz")).status == 200
+        served += 1
+    assert weighed.result().json["input_tokens"] > 2_000_000
+    assert served > 10
 
 
 async def test_a_question_that_is_none_is_refused_by_its_own_provider(redeo: Any, provider: Any) -> None:

@@ -45,3 +45,9 @@ def test_more_text_is_not_fewer_tokens(some: str, more: str) -> None:
         return estimate.of_request(Request("", None, (Turn(Role.USER, (Text(text),)),)))
 
     assert 1 <= of(some) <= of(f"{some} {more}")
+
+
+@given(st.text(max_size=40), st.text(min_size=1, max_size=40), st.text(max_size=40))
+def test_a_long_text_is_weighed_in_parts_as_it_is_at_once(start: str, often: str, end: str) -> None:
+    text = start + often * (40_000 // len(often)) + end
+    assert [piece for some in estimate._cut(text) for piece in some] == estimate._PIECES.findall(text)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
+from itertools import islice, product
 from typing import Any
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from proxy.dialects.json import top_level
 from proxy.dialects.splice import BadBody, append_field, peek, with_model, with_usage_asked, without_model
 
 SPACE = st.sampled_from(["", "", " ", "\n\t", "  \r\n"])
@@ -119,6 +123,60 @@ def test_a_key_spelt_with_escapes_is_found_too(body: tuple[bytes, bytes, bytes],
 def test_a_model_named_twice_is_refused_however_it_is_spelt() -> None:
     assert refusal(b'{"model": "a", "\\u006Dod\\u0065l": "b"}') is not None
     assert refusal(b'{"model": "a", "x": {"\\u006dodel": "b"}}') is None
+
+
+LOOKALIKES = [
+    '"model"',
+    '{"model":1}',
+    '{"mod\\u0065l" :"x"}',
+    '"\\"model\\":"',
+    '{"a":{"model":{"model":[]}}}',
+    '"' + "x" * 900 + '"',
+]
+
+
+@st.composite
+def crowded(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    """What stands before and behind the model of a body: lists of many things that look like it, in clusters."""
+    parts = []
+    for name in "ab":
+        clusters = draw(st.lists(st.tuples(st.sampled_from(LOOKALIKES), st.integers(0, 300)), max_size=4))
+        listed = ",".join(part for part, times in clusters for _ in range(times))
+        parts.append(f'"{name}":[{listed}]')
+    return f"{{{parts[0]},".encode(), f",{parts[1]}}}".encode()
+
+
+@given(crowded(), st.sampled_from(['"model"', '"\\u006dodel"']))
+def test_it_is_found_among_any_number_that_look_like_it(around: tuple[bytes, bytes], key: str) -> None:
+    before, after = around
+    body = before + key.encode() + b': "a"' + after
+    assert peek(body).model == "a"
+    assert with_model(body, "b") == before + key.encode() + b': "b"' + after
+    assert json.loads(without_model(body, {})) == {k: v for k, v in json.loads(body).items() if k != "model"}
+    twice = refusal(body[:-1] + b"," + key.encode() + b':"c"}')
+    assert twice is not None
+    assert twice.code == "duplicate_model"
+
+
+def processor_seconds(of: Callable[[], object]) -> float:
+    before = time.process_time()
+    of()
+    return time.process_time() - before
+
+
+def test_many_that_look_like_it_cost_little() -> None:
+    """A body of a few megabytes of them held every other request up for a second."""
+    body = b'{"model":"a","x":[' + b",".join([b'{"model":1}'] * 240_000) + b"]}"
+    alone = min(processor_seconds(lambda: top_level(body)) for _ in range(5))
+    assert min(processor_seconds(lambda: peek(body)) for _ in range(5)) < 40 * max(alone, 0.001)
+
+
+def test_a_body_cannot_hold_every_marker() -> None:
+    """Markers were tried in order, so 400 kB that held the first of them took 14 seconds."""
+    letters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    held = ["".join(name) for name in islice(product(letters, repeat=4), 60_000)]
+    body = json.dumps({"model": "a", "x": {"model": held}}).encode()
+    assert processor_seconds(lambda: peek(body)) < 2
 
 
 def test_options_that_ask_twice_are_written_anew() -> None:

@@ -47,12 +47,18 @@ class Cell:
     name: str
     run: Run
     arguments: tuple[Any, ...]
-    speech: Speech
+    dialects: tuple[Speech, ...]  # one, or all of which it asks at once
     streamed: bool
     fault_free: bool
 
+    @property
+    def speech(self) -> Speech:
+        """The dialect in which it asks, where it does not ask in several."""
+        return self.dialects[0]
+
     def __str__(self) -> str:
-        return f"row{self.number:02}-{self.name}-{self.speech.name}-{'stream' if self.streamed else 'whole'}"
+        dialect = self.speech.name if len(self.dialects) == 1 else "mixed"
+        return f"row{self.number:02}-{self.name}-{dialect}-{'stream' if self.streamed else 'whole'}"
 
 
 @dataclass
@@ -76,9 +82,10 @@ class Row:
         dialects: tuple[Speech, ...] = SPEECHES,
         each: Mapping[str, Any] | tuple[Any, ...] | None = None,
         fault_free: bool = False,
+        mixed: bool = False,
     ) -> Callable[[Run], Run]:
         """A case of the row. `each`: values for a second argument, by name or as they read; `fault_free`: the provider
-        does nothing wrong, so every request is one attempt."""
+        does nothing wrong, so every request is one attempt; `mixed`: one daemon is asked in all at once."""
         if each is None:
             variants: dict[str, tuple[Any, ...]] = {"": ()}
         elif isinstance(each, Mapping):
@@ -89,9 +96,9 @@ class Row:
         def add(run: Run) -> Run:
             for variant, arguments in variants.items():
                 name = re.sub(r"[^a-z0-9.]+", "-", f"{run.__name__} {variant}".lower()).strip("-")
-                for speech in dialects:
+                for spoken in (dialects,) if mixed else ((speech,) for speech in dialects):
                     for streamed in [False] * whole + [True] * stream:
-                        self.cells.append(Cell(self.number, name, run, arguments, speech, streamed, fault_free))
+                        self.cells.append(Cell(self.number, name, run, arguments, spoken, streamed, fault_free))
             return run
 
         return add

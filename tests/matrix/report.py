@@ -59,7 +59,7 @@ def page(fine: Mapping[str, bool]) -> str:
 def _line(row: Row, fine: Mapping[str, bool]) -> str:
     columns = []
     for speech in SPEECHES:
-        forms = [[str(c) for c in row.cells if c.speech is speech and c.streamed is form] for form in (False, True)]
+        forms = [[str(c) for c in row.cells if speech in c.dialects and c.streamed is form] for form in (False, True)]
         columns.append(" / ".join(_mark(names, fine) for names in forms))
     return f"| {row.number} | {row.fault} | {' | '.join(columns)} | {len(row.cells)} | {row.required} |\n"
 

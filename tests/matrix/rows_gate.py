@@ -132,7 +132,7 @@ async def is_full(case: Case) -> None:
     bench.left = 2
 
 
-@DESCRIPTORS.case(dialects=ONE, whole=False)
+@DESCRIPTORS.case(mixed=True, whole=False)
 async def runs_out_of_descriptors(case: Case) -> None:
     go = asyncio.Event()
     up = await case.provider(held(go))

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from tests.matrix.framework import ONE, Case, Row
+from tests.matrix.framework import Case, Row
 from tests.matrix.service import Service, answers, crowd, held, places, service, until
 from tests.support.daemon import Answer
 from tests.support.speech import Speech
@@ -37,7 +37,7 @@ async def refused(found: Service) -> None:
     assert (await found.request("GET", "/readyz"))[0] == 503
 
 
-@STOPPED.case(dialects=ONE)
+@STOPPED.case(mixed=True)
 async def finishes_what_runs(case: Case) -> None:
     go = asyncio.Event()
     up = await case.provider(held(go))
@@ -57,7 +57,7 @@ async def finishes_what_runs(case: Case) -> None:
     assert len(up.requests) == CROWD
 
 
-@STOPPED.case(dialects=ONE)
+@STOPPED.case(mixed=True)
 async def ends_what_runs_too_long(case: Case) -> None:
     up = await case.provider(held(asyncio.Event()))
     async with service(case, places(up), settings={"limits": {"drain_seconds": 0.5}}) as found:
@@ -81,7 +81,7 @@ async def told(case: Case, visitors: list[tuple[Speech, Visitor]]) -> None:
         case.judge(answer, speech)
 
 
-@TWICE.case(dialects=ONE)
+@TWICE.case(mixed=True)
 async def ends_at_once(case: Case) -> None:
     up = await case.provider(held(asyncio.Event()))
     async with service(case, places(up)) as found:
@@ -98,7 +98,7 @@ async def ends_at_once(case: Case) -> None:
         assert seconds < 3, "1 s by the specification, on a machine that does nothing else"
 
 
-@KILLED.case(dialects=ONE)
+@KILLED.case(mixed=True)
 async def is_killed(case: Case) -> None:
     up = await case.provider(held(asyncio.Event()))
     with socket.create_server(("127.0.0.1", 0), backlog=512) as sock:
@@ -170,7 +170,7 @@ raise SystemExit(main())
 """
 
 
-@BLOCKED.case(dialects=ONE, whole=False)
+@BLOCKED.case(mixed=True, whole=False)
 async def its_loop_is_blocked(case: Case) -> None:
     go = asyncio.Event()
     up = await case.provider(held(go))

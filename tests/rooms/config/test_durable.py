@@ -182,6 +182,21 @@ def test_a_disk_that_dies_tears_nothing(
     assert outcomes == {before, NEW}, "it was stopped on both sides of the step that counts"
 
 
+@pytest.mark.parametrize("fault", [errno.EIO, errno.ENOSPC])
+def test_a_new_file_stays_though_its_folder_cannot_be_synced(target: Path, fault: int) -> None:
+    """Another process may have begun to use it: a new key, for one."""
+    fresh = target.with_name("fresh")
+    with disk() as seen:
+        durable.create(target.with_name("another"), NEW)
+    last = max(n for n, (step, _) in enumerate(seen.steps) if step == "fsync")
+    with disk(at=last, fault=fault), pytest.raises(StoreUnavailable, match="fresh was written, but") as caught:
+        durable.create(fresh, NEW)
+    assert (caught.value.unsure, caught.value.full) == (True, False)
+    assert fresh.read_bytes() == NEW
+    assert not durable.create(fresh, OLD)
+    assert set(others(fresh)) == {"file", "another"}
+
+
 def test_a_folder_that_is_gone_is_told(target: Path) -> None:
     with pytest.raises(StoreUnavailable, match="No such file") as caught:
         durable.replace(target.parent / "gone" / "file", NEW)
