@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from config import endpoints
-from config.document import Node, parse
+from config.document import MAX_BYTES, Node, parse
 from config.errors import ConfigError, FileFault, InvalidField, SealError, shown
 from config.model import Connection, Credential, ProviderSpec, Secret
 from config.sealing import PREFIX, Keyring, binding
@@ -282,7 +282,20 @@ def edited(text: bytes, provider: str, values: Mapping[str, Any] | None, name: s
             else:  # not behind the last key: the comment there is about what follows
                 entry.insert(max(0, len(entry) - 1), key, new)
     yaml.dump(document, out)
-    return out.getvalue()
+    return _readable(out.getvalue(), name)
+
+
+def _readable(text: bytes, name: str) -> bytes:
+    """The edited text, where it can be read again: ruamel (0.18) writes a comment behind an explicit key (`? `) so that
+    nobody can. Raises ConfigError."""
+    try:
+        parse(text, name)
+    except ConfigError as exc:
+        if len(text) > MAX_BYTES:
+            raise
+        advice = "programs cannot edit what stands here or above; write it plainly, without `? ` in front of a key"
+        raise ConfigError([FileFault(name, exc.faults[0].line, advice)]) from None
+    return text
 
 
 def _without(text: str, document: Any, provider: str) -> bytes:

@@ -60,7 +60,7 @@ def files(data: bytes) -> None:
     try:
         after = {record.provider: record for record in connections.read_records(text, "connections.yaml")}
     except ConfigError:
-        assert "openai" not in before  # a new entry has no key yet, or the file is full: it is refused, not put down
+        assert "openai" not in before  # a new entry has no key yet: it is refused, not put down
         return
     assert after.pop("openai").priority == 7
     before.pop("openai", None)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.connections import edited, read_records
+from config.errors import ConfigError
 
 NAMES = ["openai", "groq", "mistral", "xai"]
 FIELDS = ("label", "priority", "api_key", "endpoint", "updated_at")
@@ -145,3 +146,11 @@ def test_what_is_written_about_the_next_entry_stays_when_one_goes() -> None:
     assert "  # about mistral\n" in edited(LAID_OUT.encode(), "groq", None, "f").decode()
     assert "# the end\n" in edited(LAID_OUT.encode(), "mistral", None, "f").decode()
     assert "  # about groq,\n" in edited(LAID_OUT.encode(), "openai", None, "f").decode()
+
+
+def test_what_could_not_be_read_again_is_refused_and_told() -> None:
+    text = b"connections:\n  openai: {api_key: sk-k}\n  ? groq  # a comment\n  mistral:\n"
+    assert len(read_records(text, "c")) == 3
+    with pytest.raises(ConfigError) as caught:
+        edited(text, "openai", {"priority": 7}, "c")
+    assert "without `? ` in front of a key" in str(caught.value)
