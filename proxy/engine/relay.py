@@ -125,7 +125,7 @@ class Relay(msgspec.Struct):
             if not (self.interrupt.requested and self.outcome.committed and task is not None):
                 raise
             task.uncancel()
-            pump.fault = SHUTTING_DOWN
+            pump.fault = pump.fault or (None if pump.whole else SHUTTING_DOWN)
         return await pump.settle()
 
     def _bad(self, what: str, kind: FaultKind = FaultKind.BAD_UPSTREAM) -> Fault:
