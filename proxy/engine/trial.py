@@ -15,6 +15,7 @@ from proxy.fault import Attempt, Fault, FaultKind, Start, Usage
 from proxy.routing import Candidate, Ticket
 
 _LEFT = Fault(FaultKind.CLIENT_GONE, "the client left")
+_OURS = Fault(FaultKind.GATEWAY, "the daemon failed")
 
 
 class Trial:
@@ -53,7 +54,7 @@ class Trial:
 
     async def run(self, seconds: float, reply: Reply, *, patient: bool = True) -> Outcome:
         """Make the attempt, `seconds` until its first content. `patient`: however slowly its text drips."""
-        job, attempt, outcome = self.job, self.attempt, None
+        job, outcome = self.job, None
         hearer = Hearer(self._head, self._answered, self._begun)
         routing, timeouts = job.snapshot.settings.routing, job.timeouts(self.candidate)
         try:
@@ -73,14 +74,26 @@ class Trial:
             self._left()
             raise
         finally:
-            attempt.ended = job.engine.now()
-            if outcome is None:
-                attempt.usage = self._counted(self._partial)
-                job.engine.health.released(self.candidate.connection, self._ticket)
-                job.engine.observer.attempt_ended(job.exchange, attempt)
-            self.free()
+            self._over(outcome)
         self._settle(outcome)
         return outcome
+
+    def begin(self, seconds: float, reply: Reply, *, patient: bool = True) -> asyncio.Task[Outcome]:
+        """The same in a task of its own, accounted also where that is cancelled before it has come to anything."""
+        task = asyncio.ensure_future(self.run(seconds, reply, patient=patient))
+        task.add_done_callback(lambda _: self._over(None) if self.attempt.ended is None else None)
+        return task
+
+    def _over(self, outcome: Outcome | None) -> None:
+        """It has ended; without an outcome, all that is to be said of it is said here."""
+        job, attempt = self.job, self.attempt
+        attempt.ended = job.engine.now()
+        self.free()
+        if outcome is None:
+            attempt.usage = self._counted(self._partial)
+            attempt.fault = attempt.fault or _OURS
+            job.engine.health.released(self.candidate.connection, self._ticket)
+            job.engine.observer.attempt_ended(job.exchange, attempt)
 
     def _counted(self, outcome: Outcome) -> Usage | None:
         """What this provider has counted: of a stream that was gone on with, the client is told the sum."""
@@ -114,10 +127,11 @@ class Trial:
         if self.attempt.fault is not None:
             return
         self.attempt.fault = _LEFT
-        exchange.connection, exchange.model = self.attempt.connection, self.candidate.model
         if partial.first_content is not None:  # what was seen of the answer counts
-            exchange.usage, exchange.first_content = partial.usage, partial.first_content
-            exchange.upstream_seconds = self.job.waited + partial.first_content - self.attempt.started
+            self.job.heard(partial.first_content)
+            exchange.usage = partial.usage
+        if partial.first_content is not None or exchange.connection is None:
+            exchange.connection, exchange.model = self.attempt.connection, self.candidate.model
 
     def _settle(self, outcome: Outcome) -> None:
         """What the attempt says about its connection, and to those who watch."""
@@ -130,7 +144,5 @@ class Trial:
             health.failed(connection, model, fault, self._ticket)
         else:
             health.released(connection, self._ticket)
-        first = outcome.first_content
-        job.waited += (first if first is not None else attempt.ended or attempt.started) - attempt.started
         job.engine.observer.attempt_ended(job.exchange, attempt)
         job.engine.budget.tell()

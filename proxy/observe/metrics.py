@@ -111,7 +111,8 @@ class Metrics:
             return
         if exchange.first_content is not None:
             waited = exchange.first_content - exchange.started
-            self._child(self.first, exchange.connection).observe(waited)
+            first = next((attempt.connection for attempt in exchange.attempts if attempt.part), exchange.connection)
+            self._child(self.first, first).observe(waited)
             self.overhead.observe(max(0.0, waited - exchange.upstream_seconds))
             if exchange.fault is not None:
                 self._child(self.interrupted, exchange.connection, exchange.fault.kind.value).inc()
