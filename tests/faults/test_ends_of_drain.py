@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tests.support.speech import Speech
+from tests.support.daemon import FAST
+from tests.support.speech import ANTHROPIC, Speech
 from tests.support.upstream import stream
 
 
@@ -37,3 +38,23 @@ async def test_an_answer_that_was_whole_stays_whole(bench: Any, speech: Speech) 
     got = await asking
     assert got.body == b"".join(events)
     assert speech.endings(got.body) == (1, 0)
+
+
+async def test_nobody_is_asked_to_go_on_after_it(redeo: Any, provider: Any, speech: Speech) -> None:
+    gate = asyncio.Event()
+    events = speech.opening("Once ", "upon ")
+    first = await provider(stream(events, ending="fin", pause=(len(events) - 1, gate)))
+    second = await provider(speech.good("a time"))
+    entries = {n: {**speech.entry(up), "continues": "prefill"} for n, up in (("alpha", first), ("beta", second))}
+    server = await redeo(entries, routing={"rescue": True, "timeouts": {**FAST, "idle": 5}})
+    ear = Ear()
+    path, body = speech.asked(stream=True)
+    asking = asyncio.ensure_future(server.request("POST", path, heard=ear, json=body))
+    await ear.until(b"Once")
+    server.daemon.front.engine.attempter.interrupt.requested = True  # as this stream was told, which breaks off instead
+    gate.set()
+    got = await asking
+    assert speech.endings(got.body) == (0, 1)
+    assert not second.requests
+    if speech is not ANTHROPIC:
+        assert speech.error_of(got.body)["code"] == "gateway_shutting_down"
