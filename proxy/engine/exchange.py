@@ -152,7 +152,7 @@ class _Run:
     async def _one_by_one(self) -> bool:
         """Whether one of the candidates has answered, or ended it."""
         while (trial := await self._next()) is not None:
-            outcome = await trial.run(*self._means(trial), patient=self._patient(trial))
+            outcome = await trial.run(*self._means(trial), alone=self._alone(trial))
             if await self._follow(trial, outcome):
                 return True
         return False
@@ -176,18 +176,22 @@ class _Run:
         trial = await self._next(Start.HEDGE if hedge else Start.PLAIN)
         if trial is None:
             return None
-        means, patient = self._means(trial), self._patient(trial)
-        return trial, lambda: trial.begin(*means, patient=patient)
+        means, alone = self._means(trial), self._alone(trial)
+        return trial, lambda: trial.begin(*means, alone=alone)
 
     def _means(self, trial: Trial) -> tuple[float, Reply]:
         return max(0.001, self.job.seconds_left(trial.candidate)), self.job.reply
 
-    def _patient(self, trial: Trial) -> bool:
-        """Whether it may drip: nobody asks for more, or there is nobody else to ask."""
-        if self.job.snapshot.settings.routing.min_chars_per_second <= 0:
-            return True
+    def _alone(self, trial: Trial) -> Callable[[], bool] | None:
+        """Where text must not drip: what says whether there is nobody to leave this one for."""
         who = trial.candidate.connection.provider
-        return all(other.connection.provider == who or self._passed_over(other) for other in self._queue)
+
+        def alone() -> bool:
+            later = self._racing.behind(trial) if self._racing is not None else ()
+            waiting = (other for other in self._queue if not self._passed_over(other))
+            return all(other.connection.provider == who for other in (*later, *waiting))
+
+        return alone if self.job.snapshot.settings.routing.min_chars_per_second > 0 and not alone() else None
 
     def _take_back(self) -> None:
         """Who was left because another one seemed faster can be asked again, where that one did not do."""
@@ -288,7 +292,7 @@ class _Run:
     def _larger(self, candidate: Candidate) -> int:
         """The context that this one is declared to have, where somebody with more is or can be asked; else 0."""
         mine = candidate.connection.context_tokens(candidate.model)
-        asked = self._racing.candidates if self._racing is not None else ()
+        asked = self._racing.behind() if self._racing is not None else ()
         able = any(mine < other.connection.context_tokens(other.model) for other in (*self._queue, *asked))
         return mine if mine and able else 0
 

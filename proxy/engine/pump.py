@@ -61,8 +61,18 @@ class Pump:
 
     async def run(self, dog: Watchdog) -> None:
         """Until the end of the stream, its terminator or its error."""
+        dog.arm(FaultKind.TIMEOUT, self.relay.first_byte)
+        await self._pass_on(dog)
+
+    async def go_on(self, dog: Watchdog) -> None:
+        """The same of a stream that has not come fast enough: nobody else is left."""
+        self._progress_at = self.relay.now()
+        await self._commit()
+        self._rearm(dog)
+        await self._pass_on(dog)
+
+    async def _pass_on(self, dog: Watchdog) -> None:
         relay = self.relay
-        dog.arm(FaultKind.TIMEOUT, relay.first_byte)
         while chunk := await relay.response.read():
             dog.rest()
             for event in self._splitter.feed(chunk):

@@ -30,10 +30,11 @@ class Race:
         self._won = False
         self._left: list[Trial] = []  # cancelled, because another one was faster
 
-    @property
-    def candidates(self) -> list[Candidate]:
-        """Who is being asked."""
-        return [trial.candidate for trial in self._running.values()]
+    def behind(self, first: Trial | None = None) -> list[Candidate]:
+        """Who is being asked; of those, who was asked after this one."""
+        running = list(self._running.values())
+        after = running.index(first) + 1 if first in running else 0
+        return [trial.candidate for trial in running[after:]]
 
     def left(self) -> list[Trial]:
         """Those that were cancelled because another one was faster, once."""

@@ -52,8 +52,8 @@ class Trial:
         """What this connection could not be told."""
         return self.written.dropped if self.written is not None else ()
 
-    async def run(self, seconds: float, reply: Reply, *, patient: bool = True) -> Outcome:
-        """Make the attempt, `seconds` until its first content. `patient`: however slowly its text drips."""
+    async def run(self, seconds: float, reply: Reply, *, alone: Callable[[], bool] | None = None) -> Outcome:
+        """Make the attempt, `seconds` until its first content. `alone`: its text must not drip unless this says so."""
         job, outcome = self.job, None
         hearer = Hearer(self._head, self._answered, self._begun)
         routing, timeouts = job.snapshot.settings.routing, job.timeouts(self.candidate)
@@ -67,7 +67,7 @@ class Trial:
                 seconds,
                 reply,
                 hearer,
-                patient=patient,
+                alone=alone,
                 follower=self._follower,
             )
         except (ClientGone, asyncio.CancelledError):
@@ -78,9 +78,9 @@ class Trial:
         self._settle(outcome)
         return outcome
 
-    def begin(self, seconds: float, reply: Reply, *, patient: bool = True) -> asyncio.Task[Outcome]:
+    def begin(self, seconds: float, reply: Reply, *, alone: Callable[[], bool] | None = None) -> asyncio.Task[Outcome]:
         """The same in a task of its own, accounted also where that is cancelled before it has come to anything."""
-        task = asyncio.ensure_future(self.run(seconds, reply, patient=patient))
+        task = asyncio.ensure_future(self.run(seconds, reply, alone=alone))
         task.add_done_callback(lambda _: self._over(None) if self.attempt.ended is None else None)
         return task
 
