@@ -11,7 +11,7 @@ from proxy.engine.call import ClientGone, Reply
 from proxy.engine.job import Job
 from proxy.engine.outcome import Follower, Outcome
 from proxy.engine.translate import Written
-from proxy.fault import Attempt, Fault, FaultKind, Start, Usage
+from proxy.fault import SHUTTING_DOWN, Attempt, Fault, FaultKind, Start, Usage
 from proxy.routing import Candidate, Ticket
 
 _LEFT = Fault(FaultKind.CLIENT_GONE, "the client left")
@@ -70,8 +70,11 @@ class Trial:
                 alone=alone,
                 follower=self._follower,
             )
-        except (ClientGone, asyncio.CancelledError):
-            self._left()
+        except ClientGone:
+            self._left(_LEFT)
+            raise
+        except asyncio.CancelledError:
+            self._left(SHUTTING_DOWN if job.engine.attempter.interrupt.requested else _LEFT)
             raise
         finally:
             self._over(outcome)
@@ -121,12 +124,12 @@ class Trial:
         self.job.engine.health.answering(self.candidate.connection, self._ticket)
         self.free()
 
-    def _left(self) -> None:
-        """The client did not wait for its end, or another was faster."""
+    def _left(self, why: Fault) -> None:
+        """Nobody waits for its end any more; `why` is told unless it was that another was faster."""
         exchange, partial = self.job.exchange, self._partial
         if self.attempt.fault is not None:
             return
-        self.attempt.fault = _LEFT
+        self.attempt.fault = why
         if partial.first_content is not None:  # what was seen of the answer counts
             self.job.heard(partial.first_content)
             exchange.usage = partial.usage

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from tests.support.daemon import FAST
 from tests.support.speech import ANTHROPIC, Speech
-from tests.support.upstream import stream
+from tests.support.upstream import hang, stream
 
 
 class Ear:
@@ -58,3 +60,16 @@ async def test_nobody_is_asked_to_go_on_after_it(redeo: Any, provider: Any, spee
     assert not second.requests
     if speech is not ANTHROPIC:
         assert speech.error_of(got.body)["code"] == "gateway_shutting_down"
+
+
+@pytest.mark.parametrize("hedged", [False, True])
+async def test_who_was_still_being_asked_is_not_said_to_have_lost_its_client(bench: Any, hedged: bool) -> None:
+    routing = {"timeouts": {**FAST, "first_byte": 5}, **({"hedge_after": 0.05} if hedged else {})}
+    b = await bench(hang(), hang(), routing=routing)
+    asking = asyncio.ensure_future(b.ask())
+    await (b.s if hedged else b.p).wait_requests()
+    b.server.daemon.front.engine.interrupt()
+    got = await asking
+    assert (got.status, got.json["error"]["code"]) == (503, "gateway_shutting_down")
+    assert await b.metric_sum("redeo_attempts_total", 'result="gateway"') == 1 + hedged
+    assert await b.metric_sum("redeo_attempts_total", 'result="client_gone"') == 0
