@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from proxy.fault import Attempt, Exchange
@@ -27,7 +28,8 @@ PIECES = ("Once upon ", "a time ", "there was ", "a proxy ", "that told ", "the 
 WHOLE = "".join(PIECES)
 NAMES = ("alpha", "beta", "gamma")
 CASES = 16  # at once
-HOW = ("whole", "fin", "reset", "hang", "failure", "half", "500", "429", "400", "drop", "silent", "call")
+HOW = ("whole", "fin", "reset", "hang", "failure", "half", "500", "429", "400", "404", "long", "drop", "silent", "call")
+MODELS = {"twice": ["alpha/one", "alpha/two", "beta/one", "alpha/three", "gamma/one"]}
 
 
 class Ledger:
@@ -78,6 +80,7 @@ class Actor:
     def _script(self, draw: Random, text: str) -> Script:
         how = draw.choice(HOW) if draw.random() < 0.6 else "whole"
         plain: dict[str, Script] = {
+            "404": error(404, "model_not_found", "no such model"), "long": error(400, "context_length_exceeded"),
             "500": error(500), "429": error(429), "400": error(400, "invalid_request_error"),
             "drop": drop(), "silent": hang(),
         }  # fmt: skip
@@ -142,7 +145,7 @@ def _streamed(received: Received) -> bool:
     return "stream" in received.target.lower() or b'"stream":true' in received.body.replace(b" ", b"")
 
 
-def asked(client: Speech, case: int, *, streamed: bool) -> tuple[str, dict[str, Any]]:
+def asked(client: Speech, case: int, model: str, *, streamed: bool) -> tuple[str, dict[str, Any]]:
     """The request of a case."""
     text = f"case {case} "
     fields: dict[str, Any] = {"messages": [{"role": "user", "content": text}]}
@@ -150,7 +153,7 @@ def asked(client: Speech, case: int, *, streamed: bool) -> tuple[str, dict[str, 
         fields = {"input": text}
     elif client is GEMINI:
         fields = {"contents": [{"role": "user", "parts": [{"text": text}]}]}
-    return client.asked(stream=streamed, **fields)
+    return client.asked(stream=streamed, model=model, **fields)
 
 
 SETTINGS = [
@@ -186,7 +189,7 @@ class Stage:
     async def play(self, case: int, *, leaves: bool) -> None:
         draw = Random(f"{self.seed} {case}")
         client, streamed = draw.choice(ALL), draw.random() < 0.8
-        path, body = asked(client, case, streamed=streamed)
+        path, body = asked(client, case, draw.choice(("auto", "twice")), streamed=streamed)
         asking = asyncio.ensure_future(self.server.request("POST", path, json=body))
         if leaves and draw.random() < 0.25:
             await asyncio.wait([asking], timeout=draw.choice((0.01, 0.06, 0.2)))
@@ -201,7 +204,7 @@ class Stage:
     def judge(self, client: Speech, got: Answer, said: str) -> None:
         self.told[str(got.status)] += 1
         if got.status != 200:
-            assert got.status in (400, 429, 502, 503, 504), said
+            assert got.status in (400, 404, 429, 502, 503, 504), said
             assert "x-should-retry" in got.headers, said
         elif "event-stream" not in got.headers["content-type"]:
             assert WHOLE.encode() in got.body, said
@@ -244,7 +247,14 @@ def stage(redeo: Any, provider: Any) -> Any:
         places = [(actor.speech, actor) for actor in actors]
         clocks = {**FAST, "before_answer": 2}
         entry = {"continues": "prefill"}
-        server, ups = await behind(redeo, provider, *places, entry=entry, routing={**routing, "timeouts": clocks})
+        sizes = dict(zip(NAMES, draw.sample((8, 16, 32), 3), strict=True))
+        server, ups = await behind(
+            redeo, provider, *places, entry=entry, models=MODELS, routing={**routing, "timeouts": clocks}
+        )
+        for name, size in sizes.items():
+            connection = server.daemon.store.current.connection(name)
+            assert connection is not None
+            msgspec.structs.force_setattr(connection.spec, "context_tokens", (("*", size),))
         return Stage(server, ups, actors, seed)
 
     return start
