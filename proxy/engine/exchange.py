@@ -365,7 +365,7 @@ class _Run:
     def _begun(self, trial: Trial, outcome: Outcome) -> None:
         exchange = self.job.exchange
         exchange.connection, exchange.model = trial.candidate.connection.provider, trial.candidate.model
-        exchange.usage = outcome.usage
+        exchange.usage = outcome.usage or exchange.usage  # of one that breaks off in between nothing may be known
         if outcome.first_content is not None:
             self.job.heard(outcome.first_content)
 

@@ -45,6 +45,9 @@ async def test_who_was_left_meanwhile_answers_where_it_fails(redeo: Any, provide
     got = await asking
     assert (got.status, got.attempts) == (200, "alpha=400 beta=hedged alpha=500 beta=200")
     assert text_of(ANTHROPIC, got.body) == "sure"
+    assert await server.metric('redeo_fallbacks_total{reason="hedge",source="alpha",target="beta"}') == 1
+    assert await server.metric('redeo_fallbacks_total{reason="client_invalid",source="alpha",target="alpha"}') == 1
+    assert await server.metric('redeo_fallbacks_total{reason="upstream_5xx",source="alpha",target="beta"}') == 1
 
 
 async def test_its_answer_is_gone_on_with_where_it_breaks_off(redeo: Any, provider: Any) -> None:

@@ -80,6 +80,7 @@ async def test_who_was_slower_goes_on_with_what_breaks_off(redeo: Any, provider:
     assert CHAT.endings(got.body) == (1, 0), got.body
     assert got.attempts == "alpha=200 beta=hedged"
     assert len(up.requests) == 2
+    assert await server.metric('redeo_rescues_total{result="ok",source="alpha",target="beta"}') == 1
 
 
 async def test_what_is_cancelled_before_it_ran_is_accounted(bench: Any) -> None:
