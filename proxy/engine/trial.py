@@ -43,6 +43,7 @@ class Trial:
         self._ticket = ticket
         self._place = place
         self._partial = Outcome()
+        self._seconds = 0.0  # that it was given
         connection = candidate.connection
         self.attempt = Attempt(connection.provider, candidate.model or "", job.engine.now(), start=start)
         job.exchange.attempts.append(self.attempt)
@@ -55,6 +56,7 @@ class Trial:
     async def run(self, seconds: float, reply: Reply, *, alone: Callable[[], bool] | None = None) -> Outcome:
         """Make the attempt, `seconds` until its first content. `alone`: its text must not drip unless this says so."""
         job, outcome = self.job, None
+        self._seconds = seconds
         hearer = Hearer(self._head, self._answered, self._begun)
         routing, timeouts = job.snapshot.settings.routing, job.timeouts(self.candidate)
         try:
@@ -136,6 +138,11 @@ class Trial:
         if partial.first_content is not None or exchange.connection is None:
             exchange.connection, exchange.model = self.attempt.connection, self.candidate.model
 
+    def _hurried(self, fault: Fault) -> bool:
+        """Whether others had taken most of the time in which it was to speak: its silence says little of it."""
+        silent = fault.kind is FaultKind.TIMEOUT and fault.status is None
+        return silent and self._seconds * 2 < self.job.timeouts(self.candidate).first_byte
+
     def _settle(self, outcome: Outcome) -> None:
         """What the attempt says about its connection, and to those who watch."""
         job, attempt, fault = self.job, self.attempt, outcome.fault
@@ -143,7 +150,7 @@ class Trial:
         attempt.fault, attempt.usage, attempt.ended_for = fault, self._counted(outcome), outcome.ended_for
         if fault is None:
             health.succeeded(connection, model, self._ticket)
-        elif fault.falls_back and not job.counting:  # it may answer well and not count at all
+        elif fault.falls_back and not job.counting and not self._hurried(fault):  # it may answer well and not count
             health.failed(connection, model, fault, self._ticket)
         else:
             health.released(connection, self._ticket)
