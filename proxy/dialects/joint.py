@@ -22,7 +22,6 @@ class Joint:
     def __init__(self, sent: str, cut: str, *, echoes: bool = False) -> None:
         self._sent = sent
         self._cut = cut
-        self._echoes = echoes
         self._certain = echoes or len(sent) >= SURELY
         self._same = 0  # so much of the beginning has come once more, and is held back
         self._fresh = True
@@ -44,8 +43,6 @@ class Joint:
         held, self._fresh = self._sent[: self._same] + text, False
         if self._certain and held.startswith(self._sent):
             return self._after_cut(held[len(self._sent) :])
-        if self._echoes and self._same:
-            raise NotMore("it left the beginning halfway as it said it once more")
         if held[:SURELY] == self._sent[:SURELY] and len(self._sent) >= SURELY:
             raise NotMore("it began its answer anew")
         return self._after_cut(held)
