@@ -3,7 +3,7 @@
 from proxy.engine.attempt import Attempter
 from proxy.engine.call import Call, ClientGone, Reply
 from proxy.engine.clocks import Interrupt
-from proxy.engine.exchange import Engine
+from proxy.engine.engine import Engine
 from proxy.engine.probe import probe
 
 __all__ = ["Attempter", "Call", "ClientGone", "Engine", "Interrupt", "Reply", "probe"]

@@ -69,11 +69,11 @@ class Attempter(msgspec.Struct, frozen=True):
         reply: Reply,
         hearer: Hearer,
         *,
-        patient: bool = True,
+        alone: Callable[[], bool] | None = None,
         follower: Follower | None = None,
     ) -> Outcome:
-        """One attempt within `seconds` until its first content. `patient`: however slowly its text comes; `follower`:
-        where another may go on with what breaks off."""
+        """One attempt within `seconds` until its first content. `alone`: its text has to come fast enough unless this
+        says so; `follower`: where another may go on with what breaks off."""
         started = self.now()
         connection = candidate.connection
         try:
@@ -106,7 +106,7 @@ class Attempter(msgspec.Struct, frozen=True):
                 begun=hearer.begun,
                 scrub=_scrubber(connection),
                 verbatim=translated is None,
-                pace=None if patient else Pace(routing.min_chars_per_second, timeouts.first_byte),
+                pace=None if alone is None else Pace(routing.min_chars_per_second, timeouts.first_byte, alone),
                 follower=follower,
             )
             outcome = await self._relay(relay, response, hide, left)

@@ -8,6 +8,7 @@ wait for what they find out. So no request fails for want of a place; how long i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -29,6 +30,17 @@ class Budget:
             return None
         self._taken += 1
         return Place(self)
+
+    async def place(self, needed: Callable[[], bool], left: Callable[[], float]) -> Place:
+        """One as soon as there is one; without the budget where none is `needed` any more, or no time is `left`."""
+        while needed() and left() > 0:
+            place = self.take()
+            if place is not None:
+                return place
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left()):
+                    await self.changed()
+        return Place()
 
     async def changed(self) -> None:
         """Until a place is given back, or something was learned of a connection."""

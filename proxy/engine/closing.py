@@ -101,7 +101,7 @@ class Closing:
         if self._unsaid and not attempts and not chosen.skipped and not job.counting:
             await self._unsayable()
             return
-        if self._absent is not None and fault is not None and is_absent(fault):
+        if self._absent is not None and self._nowhere(chosen):
             await self._say_absent(*self._absent)
             return
         chosen = Plan(chosen.candidates, (*chosen.skipped, *(skipped for skipped, _, _ in self._unsaid)))
@@ -112,6 +112,7 @@ class Closing:
         if await self.estimated():
             return
         answer = exhausted(chosen, attempts)
+        fault = next((a.fault for a in reversed(attempts) if a.fault is not None and a.fault.falls_back), fault)
         job.exchange.fault = fault or Fault(FaultKind.GATEWAY, answer.message, Phase.NOT_SENT, code=answer.code)
         await self.refuse(answer)
 
@@ -131,6 +132,12 @@ class Closing:
         self._job.exchange.fault = fault
         status = fault.status if fault.status and 400 <= fault.status < 500 else 400
         await self.refuse(unknown_response(status, fault.public))
+
+    def _nowhere(self, chosen: Plan) -> bool:
+        """Whether everybody who may have what the request names was asked, and does not."""
+        faults = [attempt.fault for attempt in self._job.exchange.attempts if attempt.fault is not None]
+        said = [fault for fault in faults if fault.kind is not FaultKind.HEDGED]
+        return not chosen.skipped and all(is_absent(fault) for fault in said)
 
     def _alone(self, chosen: Plan, fault: Fault) -> bool:
         """Whether nobody else was asked than the one who does not have the model, so that its own words say all."""

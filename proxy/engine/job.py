@@ -14,19 +14,17 @@ from proxy.fault import Attempt, Exchange
 from proxy.routing import Candidate
 
 if TYPE_CHECKING:
-    from proxy.engine.exchange import Engine
+    from proxy.engine.engine import Engine
 
 
 class Job(msgspec.Struct):
-    """`waited`: seconds that went by at providers before the first content, of all attempts together; `since`: when the
-    clock of all attempts together began, where that is not the request's arrival."""
+    """`since`: when the clock of all attempts together began, where that is not the request's arrival."""
 
     engine: Engine
     call: Call
     snapshot: Snapshot
     reply: Reply
     exchange: Exchange
-    waited: float = 0.0
     since: float | None = None
 
     @property
@@ -48,6 +46,17 @@ class Job(msgspec.Struct):
         together = base.before_answer if first_byte <= base.first_byte else max(base.before_answer, first_byte)
         since = self.exchange.started if self.since is None else self.since
         return min(first_byte, together - (self.engine.now() - since))
+
+    def heard(self, first_content: float) -> None:
+        """The client has the first content. Until then providers were waited for, however many at once."""
+        exchange, until = self.exchange, 0.0
+        if exchange.first_content is not None:
+            return  # of a stream that was gone on with, the beginning is the first
+        exchange.first_content = first_content
+        for attempt in exchange.attempts:  # in the order in which they began
+            end = first_content if attempt.ended is None else min(attempt.ended, first_content)
+            exchange.upstream_seconds += max(0.0, end - max(attempt.started, until))
+            until = max(until, end)
 
     def headers(
         self, given: set[str], dropped: tuple[str, ...] = (), attempt: Attempt | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from enum import Enum
 from typing import Final, Protocol
 
 import msgspec
@@ -27,6 +28,17 @@ class Outcome(msgspec.Struct):
     sealed: list[bytes] = msgspec.field(default_factory=list)  # digests of what only the provider can read
     ended_for: bool = False  # its terminator was missing, and was added: the answer was whole without it
     close: Close | None = None  # a broken stream that may be gone on with: ends it with its error, or with that given
+
+
+class Then(Enum):
+    """What follows from an attempt."""
+
+    OVER = "over"  # the client has its answer
+    NEXT = "next"
+    BARE = "bare"  # once more the same one, without what it cannot read
+    AS_SAID = "as_said"  # the provider's refusal is the answer
+    UNCERTAIN = "uncertain"  # it must not be repeated
+    OURS = "ours"  # the daemon itself is in want: another connection would not go better
 
 
 class Close(Protocol):

@@ -5,7 +5,7 @@ Only where `routing.min_chars_per_second` is set. Characters are those of what i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from proxy.dialects.json import decode_object
@@ -18,11 +18,13 @@ _BESIDE: Final = frozenset({"id", "type", "role", "name", "model", "finish_reaso
 
 
 class Pace:
-    """Of one stream. `floor`: characters a second; `longest`: the clock of the first content, which bounds this too."""
+    """Of one stream. `floor`: characters a second; `longest`: the clock of the first content, which bounds this too;
+    `alone`: whether there is nobody by now for whom it could be left."""
 
-    def __init__(self, floor: float, longest: float) -> None:
+    def __init__(self, floor: float, longest: float, alone: Callable[[], bool]) -> None:
         self.window = min(WINDOW, longest)
         self.floor = floor
+        self.alone = alone
         self.since: float | None = None
         self._needed = floor * self.window
         self._said = 0
@@ -31,7 +33,7 @@ class Pace:
         """Count what this event says; whether it is known by now to be fast enough."""
         self.since = now if self.since is None else self.since
         self._said += characters(event)
-        return self._said >= self._needed
+        return self._said >= self._needed or self.alone()
 
     def left(self, now: float) -> float:
         """Seconds until it has to be."""

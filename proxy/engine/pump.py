@@ -48,15 +48,31 @@ class Pump:
         # What another connection could not read; a translated answer carries marks instead.
         self._find = sealed.finder(relay.call.operation) if relay.verbatim else None
         self._over = False  # the terminator or an error is out: nothing more may follow
+        self._behind = False  # an event was seen, and has not gone out yet
         self._unsaid = b""  # an error of the provider's that is kept back while another may go on
         self._done_sent = False
         self._done_at = 0.0
         self._progress_at = relay.now()
 
+    @property
+    def whole(self) -> bool:
+        """Whether the client has the whole answer, but for its terminator."""
+        return self.scanner.complete and not self._behind
+
     async def run(self, dog: Watchdog) -> None:
         """Until the end of the stream, its terminator or its error."""
+        dog.arm(FaultKind.TIMEOUT, self.relay.first_byte)
+        await self._pass_on(dog)
+
+    async def go_on(self, dog: Watchdog) -> None:
+        """The same of a stream that has not come fast enough: nobody else is left."""
+        self._progress_at = self.relay.now()
+        await self._commit()
+        self._rearm(dog)
+        await self._pass_on(dog)
+
+    async def _pass_on(self, dog: Watchdog) -> None:
         relay = self.relay
-        dog.arm(FaultKind.TIMEOUT, relay.first_byte)
         while chunk := await relay.response.read():
             dog.rest()
             for event in self._splitter.feed(chunk):
@@ -115,6 +131,7 @@ class Pump:
 
     async def _content(self, event: bytes, *, last: bool) -> None:
         relay = self.relay
+        self._behind = True
         if self._find is not None and (found := self._find(event)):
             relay.outcome.sealed = [*relay.outcome.sealed, *found][-_MAX_SEALED:]
         if not (last or self._fast_enough(event)):
@@ -123,9 +140,10 @@ class Pump:
         self._progress_at = relay.now()
         if not relay.outcome.committed:
             await self._commit()
-        await self._put(event)
+        self._behind = False  # whoever is cancelled while he writes has handed over what he writes
         if last:
             self._done_sent, self._done_at = True, self._progress_at
+        await self._put(event)
 
     async def _put(self, event: bytes) -> None:
         if self.relay.follower is not None:
@@ -175,9 +193,9 @@ class Pump:
         elif self._left_open():
             self._over, self._unsaid = True, self.relay.scrub(event)
             return
-        await self.relay.reply.write(self.relay.scrub(event))
         if self.relay.call.operation is not Operation.RESPONSES or b"response.failed" in event:
             self._over = True  # a Responses stream says `error` first and `response.failed` behind it
+        await self.relay.reply.write(self.relay.scrub(event))
 
     async def settle(self) -> Outcome:
         """The end of the stream as the client sees it, and what it means."""

@@ -9,9 +9,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from proxy.engine.clocks import Interrupt
 from proxy.engine.outcome import Outcome
 from proxy.engine.trial import Trial
 from proxy.fault import Fault, FaultKind
+from proxy.routing import Candidate
 
 _MOST: Final = 2  # attempts at the same time
 Start = Callable[[bool], Awaitable[tuple[Trial, Callable[[], asyncio.Task[Outcome]]] | None]]
@@ -20,11 +22,24 @@ Start = Callable[[bool], Awaitable[tuple[Trial, Callable[[], asyncio.Task[Outcom
 class Race:
     """The attempts of one request. `start` lets the next one through (True: as a hedge), if there is one."""
 
-    def __init__(self, after: float, start: Start) -> None:
+    def __init__(self, after: float, start: Start, interrupt: Interrupt) -> None:
         self._after = after
         self._start = start
+        self._interrupt = interrupt
         self._running: dict[asyncio.Task[Outcome], Trial] = {}
         self._won = False
+        self._left: list[Trial] = []  # cancelled, because another one was faster
+
+    def behind(self, first: Trial | None = None) -> list[Candidate]:
+        """Who is being asked; of those, who was asked after this one."""
+        running = list(self._running.values())
+        after = running.index(first) + 1 if first in running else 0
+        return [trial.candidate for trial in running[after:]]
+
+    def left(self) -> list[Trial]:
+        """Those that were cancelled because another one was faster, once."""
+        left, self._left = self._left, []
+        return left
 
     @property
     def running(self) -> bool:
@@ -34,16 +49,16 @@ class Race:
     async def ended(self) -> tuple[Trial, Outcome] | None:
         """The next attempt to end, others going on; None when none runs and none is left. Raises what an attempt does.
 
-        Cancelled, it sees all of them to their end, and raises unless that was a whole answer after all.
+        Cancelled, it sees all of them to their end, and raises; at the end of the drain only if none had begun.
         """
         try:
             return await self._ended()
         except asyncio.CancelledError:
             answer = await self._break_off()
             task = asyncio.current_task()
-            if answer is None or task is None:
+            if answer is None or task is None or not self._interrupt.requested:
                 raise
-            task.uncancel()  # the end of the drain: the client has been told
+            task.uncancel()  # the client has been told, or is
             return answer
 
     async def _ended(self) -> tuple[Trial, Outcome] | None:
@@ -82,6 +97,7 @@ class Race:
     def _cancel(self, task: asyncio.Task[Outcome], trial: Trial) -> None:
         if not task.done():
             trial.attempt.fault = Fault(FaultKind.HEDGED, f"{trial.attempt.connection}: another one was faster")
+            self._left.append(trial)
             task.cancel()
 
     async def leave(self) -> None:

@@ -110,8 +110,7 @@ class Relay(msgspec.Struct):
         pump = Pump(self, scanner)
         try:
             try:
-                with Watchdog() as dog:
-                    await pump.run(dog)
+                await self._pumped(pump)
             except ClockExpired:
                 if not await pump.finish(self.response.rest()):
                     raise
@@ -125,8 +124,19 @@ class Relay(msgspec.Struct):
             if not (self.interrupt.requested and self.outcome.committed and task is not None):
                 raise
             task.uncancel()
-            pump.fault = SHUTTING_DOWN
+            pump.fault = pump.fault or (None if pump.whole else SHUTTING_DOWN)
         return await pump.settle()
+
+    async def _pumped(self, pump: Pump) -> None:
+        """Once through; of a stream that drips and cannot be left, what has been held goes on."""
+        try:
+            with Watchdog() as dog:
+                await pump.run(dog)
+        except ClockExpired as exc:
+            if exc.kind is not FaultKind.SLOW or self.pace is None or not self.pace.alone():
+                raise
+            with Watchdog() as dog:
+                await pump.go_on(dog)
 
     def _bad(self, what: str, kind: FaultKind = FaultKind.BAD_UPSTREAM) -> Fault:
         return Fault(kind, f"{self.who}: {what}")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import quote
 
 from proxy.dialects import envelope
 from proxy.dialects.base import Renderer
-from proxy.engine.call import Call, Reply
-from proxy.fault import Attempt, Exchange, Fault, FaultKind
+from proxy.engine.call import Call, ClientGone, Reply
+from proxy.fault import SHUTTING_DOWN, Attempt, Exchange, Fault, FaultKind
 from proxy.routing import GatewayAnswer, Said, told_as
 
 # What stands in a header as it is. A model's name comes from the client: `%`, blanks and all else are quoted.
@@ -82,6 +83,17 @@ async def refuse(
         said.append(("retry-after", str(answer.retry_after)))
     exchange.status = answer.status
     await reply.whole(answer.status, said, body)
+
+
+async def shut(call: Call, reply: Reply, exchange: Exchange) -> None:
+    """The end of the time to drain, for a request that has no answer yet; what has begun is broken off."""
+    exchange.fault = SHUTTING_DOWN
+    if reply.begun:
+        reply.abort()
+        return
+    answer = GatewayAnswer(503, "gateway_shutting_down", SHUTTING_DOWN.public, retry_after=1, should_retry=True)
+    with contextlib.suppress(ClientGone):
+        await refuse(call, reply, exchange, answer)
 
 
 def error_frame(call: Call, fault: Fault, said: Said, renderer: Renderer) -> bytes:

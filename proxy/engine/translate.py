@@ -27,6 +27,7 @@ _EMBEDDING: Final = frozenset(
     {Operation.EMBEDDINGS, Operation.GEMINI_EMBED, Operation.GEMINI_EMBED_ONE}
     | {Operation.COHERE_EMBED, Operation.TITAN_EMBED}
 )
+_TOO_DEEP: Final = "the body is nested too deeply to be told in another dialect"
 _PASSING: Final = frozenset({"accept", "content-type", "traceparent", "tracestate", "user-agent"})
 _BACK: Final = frozenset({"cache-control", "request-id", "retry-after", "retry-after-ms", "x-request-id"})
 
@@ -83,7 +84,7 @@ class Translation:
         try:
             return self._write(candidate, bare=bare)
         except RecursionError:
-            raise BadRequest("the body is nested too deeply to be told in another dialect") from None
+            raise BadRequest(_TOO_DEEP) from None
 
     def _write(self, candidate: Candidate, *, bare: bool) -> Written | None:
         call, connection = self._call, candidate.connection
@@ -108,13 +109,22 @@ class Translation:
         """Whether the answer may be put together of two providers' words. Raises BadRequest."""
         from proxy.dialects.continuing import continuable
 
-        return translatable(self._call) and continuable(self._read())
+        try:
+            return translatable(self._call) and continuable(self._read())
+        except RecursionError:
+            return False
 
     def go_on(self, candidate: Candidate, via: Operation, beginning: Beginning, between: tuple[str, ...]) -> Written:
         """The question with the beginning of its answer, for a connection that goes on from it by this operation.
 
         `between`: who said what there is, and who is asked. Raises Unsaid and BadRequest.
         """
+        try:
+            return self._go_on(candidate, via, beginning, between)
+        except RecursionError:
+            raise BadRequest(_TOO_DEEP) from None
+
+    def _go_on(self, candidate: Candidate, via: Operation, beginning: Beginning, between: tuple[str, ...]) -> Written:
         from proxy.dialects.continuing import Continuation, continued
 
         connection, model = candidate.connection, candidate.model or self._call.model or ""

@@ -11,10 +11,11 @@ from proxy.engine.call import ClientGone, Reply
 from proxy.engine.job import Job
 from proxy.engine.outcome import Follower, Outcome
 from proxy.engine.translate import Written
-from proxy.fault import Attempt, Fault, FaultKind, Start, Usage
+from proxy.fault import SHUTTING_DOWN, Attempt, Fault, FaultKind, Start, Usage
 from proxy.routing import Candidate, Ticket
 
 _LEFT = Fault(FaultKind.CLIENT_GONE, "the client left")
+_OURS = Fault(FaultKind.GATEWAY, "the daemon failed")
 
 
 class Trial:
@@ -42,6 +43,7 @@ class Trial:
         self._ticket = ticket
         self._place = place
         self._partial = Outcome()
+        self._seconds = 0.0  # that it was given
         connection = candidate.connection
         self.attempt = Attempt(connection.provider, candidate.model or "", job.engine.now(), start=start)
         job.exchange.attempts.append(self.attempt)
@@ -51,9 +53,10 @@ class Trial:
         """What this connection could not be told."""
         return self.written.dropped if self.written is not None else ()
 
-    async def run(self, seconds: float, reply: Reply, *, patient: bool = True) -> Outcome:
-        """Make the attempt, `seconds` until its first content. `patient`: however slowly its text drips."""
-        job, attempt, outcome = self.job, self.attempt, None
+    async def run(self, seconds: float, reply: Reply, *, alone: Callable[[], bool] | None = None) -> Outcome:
+        """Make the attempt, `seconds` until its first content. `alone`: its text must not drip unless this says so."""
+        job, outcome = self.job, None
+        self._seconds = seconds
         hearer = Hearer(self._head, self._answered, self._begun)
         routing, timeouts = job.snapshot.settings.routing, job.timeouts(self.candidate)
         try:
@@ -66,21 +69,36 @@ class Trial:
                 seconds,
                 reply,
                 hearer,
-                patient=patient,
+                alone=alone,
                 follower=self._follower,
             )
-        except (ClientGone, asyncio.CancelledError):
-            self._left()
+        except ClientGone:
+            self._left(_LEFT)
+            raise
+        except asyncio.CancelledError:
+            self._left(SHUTTING_DOWN if job.engine.attempter.interrupt.requested else _LEFT)
             raise
         finally:
-            attempt.ended = job.engine.now()
-            if outcome is None:
-                attempt.usage = self._counted(self._partial)
-                job.engine.health.released(self.candidate.connection, self._ticket)
-                job.engine.observer.attempt_ended(job.exchange, attempt)
-            self.free()
+            self._over(outcome)
         self._settle(outcome)
         return outcome
+
+    def begin(self, seconds: float, reply: Reply, *, alone: Callable[[], bool] | None = None) -> asyncio.Task[Outcome]:
+        """The same in a task of its own, accounted also where that is cancelled before it has come to anything."""
+        task = asyncio.ensure_future(self.run(seconds, reply, alone=alone))
+        task.add_done_callback(lambda _: self._over(None) if self.attempt.ended is None else None)
+        return task
+
+    def _over(self, outcome: Outcome | None) -> None:
+        """It has ended; without an outcome, all that is to be said of it is said here."""
+        job, attempt = self.job, self.attempt
+        attempt.ended = job.engine.now()
+        self.free()
+        if outcome is None:
+            attempt.usage = self._counted(self._partial)
+            attempt.fault = attempt.fault or _OURS
+            job.engine.health.released(self.candidate.connection, self._ticket)
+            job.engine.observer.attempt_ended(job.exchange, attempt)
 
     def _counted(self, outcome: Outcome) -> Usage | None:
         """What this provider has counted: of a stream that was gone on with, the client is told the sum."""
@@ -108,16 +126,22 @@ class Trial:
         self.job.engine.health.answering(self.candidate.connection, self._ticket)
         self.free()
 
-    def _left(self) -> None:
-        """The client did not wait for its end, or another was faster."""
+    def _left(self, why: Fault) -> None:
+        """Nobody waits for its end any more; `why` is told unless it was that another was faster."""
         exchange, partial = self.job.exchange, self._partial
         if self.attempt.fault is not None:
             return
-        self.attempt.fault = _LEFT
-        exchange.connection, exchange.model = self.attempt.connection, self.candidate.model
+        self.attempt.fault = why
         if partial.first_content is not None:  # what was seen of the answer counts
-            exchange.usage, exchange.first_content = partial.usage, partial.first_content
-            exchange.upstream_seconds = self.job.waited + partial.first_content - self.attempt.started
+            self.job.heard(partial.first_content)
+            exchange.usage = partial.usage
+        if partial.first_content is not None or exchange.connection is None:
+            exchange.connection, exchange.model = self.attempt.connection, self.candidate.model
+
+    def _hurried(self, fault: Fault) -> bool:
+        """Whether others had taken most of the time in which it was to speak: its silence says little of it."""
+        silent = fault.kind is FaultKind.TIMEOUT and fault.status is None
+        return silent and self._seconds * 2 < self.job.timeouts(self.candidate).first_byte
 
     def _settle(self, outcome: Outcome) -> None:
         """What the attempt says about its connection, and to those who watch."""
@@ -126,11 +150,9 @@ class Trial:
         attempt.fault, attempt.usage, attempt.ended_for = fault, self._counted(outcome), outcome.ended_for
         if fault is None:
             health.succeeded(connection, model, self._ticket)
-        elif fault.falls_back and not job.counting:  # it may answer well and not count at all
+        elif fault.falls_back and not job.counting and not self._hurried(fault):  # it may answer well and not count
             health.failed(connection, model, fault, self._ticket)
         else:
             health.released(connection, self._ticket)
-        first = outcome.first_content
-        job.waited += (first if first is not None else attempt.ended or attempt.started) - attempt.started
         job.engine.observer.attempt_ended(job.exchange, attempt)
         job.engine.budget.tell()

@@ -13,7 +13,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from config.model import Connection, Snapshot
-from proxy.fault import Attempt, Exchange, Start, Usage
+from proxy.fault import Attempt, Exchange, FaultKind, Start, Usage
 
 _SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 600)
 _OVERHEAD: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
@@ -87,15 +87,15 @@ class Metrics:
         self._child(self.attempts, attempt.connection, result).inc()
         if attempt.ended_for:
             self._child(self.unended, attempt.connection).inc()
-        place = exchange.attempts.index(attempt)
-        if place > 0:
-            before = exchange.attempts[place - 1]
-            if attempt.start is Start.RESCUE:
-                self._child(self.rescues, before.connection, attempt.connection, result).inc()
-                return
-            failed = before.fault if attempt.start is Start.PLAIN else None
-            reason = failed.kind.value if failed is not None else attempt.start.value
-            self._child(self.fallbacks, before.connection, attempt.connection, reason).inc()
+        before = _before(exchange, attempt)
+        if before is None:
+            return
+        if attempt.start is Start.RESCUE:
+            self._child(self.rescues, before.connection, attempt.connection, result).inc()
+            return
+        failed = before.fault if attempt.start is Start.PLAIN else None
+        reason = failed.kind.value if failed is not None else attempt.start.value
+        self._child(self.fallbacks, before.connection, attempt.connection, reason).inc()
 
     def exchange_ended(self, exchange: Exchange) -> None:
         """The client has its answer, or is gone."""
@@ -111,7 +111,8 @@ class Metrics:
             return
         if exchange.first_content is not None:
             waited = exchange.first_content - exchange.started
-            self._child(self.first, exchange.connection).observe(waited)
+            first = next((attempt.connection for attempt in exchange.attempts if attempt.part), exchange.connection)
+            self._child(self.first, first).observe(waited)
             self.overhead.observe(max(0.0, waited - exchange.upstream_seconds))
             if exchange.fault is not None:
                 self._child(self.interrupted, exchange.connection, exchange.fault.kind.value).inc()
@@ -165,3 +166,15 @@ class Metrics:
             for state in STATES:
                 self._kept.pop((id(self.breaker), name, state), None)
                 self.breaker.remove(name, state)
+
+
+def _before(exchange: Exchange, attempt: Attempt) -> Attempt | None:
+    """After whose failure, silence or breaking off this one was begun."""
+    if attempt is exchange.attempts[0]:
+        return None
+    place = next(n for n, other in enumerate(exchange.attempts) if other is attempt)
+    earlier = exchange.attempts[:place]
+    if attempt.start is Start.RESCUE:
+        return next((other for other in reversed(earlier) if other.part), earlier[-1])
+    left = (other for other in reversed(earlier) if other.fault is None or other.fault.kind is not FaultKind.HEDGED)
+    return next(left, earlier[-1])

@@ -210,3 +210,17 @@ async def test_a_file_at_google_is_looked_for_with_each_key(redeo: Any, provider
     assert (got.status, got.attempts) == (200, "alpha=403 beta=200")
     path, asked = GEMINI.asked(contents=[{"role": "user", "parts": [part]}], model="gamma/m")
     assert (await server.request("POST", path, json=asked)).status == 403
+
+
+async def test_what_one_could_not_be_asked_for_is_not_said_to_be_nowhere(redeo: Any, provider: Any) -> None:
+    """The one that failed may have it: that the other one does not is no answer to the client."""
+    failing = answer({"error": {"message": "it failed", "type": "server_error"}}, 500)
+    server, _ = await two(redeo, provider, [failing], [MISSING])
+    for _ in range(5):
+        got = await server.request("GET", "/v1/responses/resp_old")
+        assert (got.status, got.attempts) == (502, "alpha=500 beta=404")
+        assert "it failed" in got.json["error"]["message"]
+        assert got.headers["x-should-retry"] == "true"
+    got = await server.request("GET", "/v1/responses/resp_old")
+    assert (got.status, got.attempts) == (502, "beta=404")  # by now the first one is left out
+    assert "alpha" in got.json["error"]["message"]

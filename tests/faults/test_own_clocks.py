@@ -52,3 +52,12 @@ async def test_the_clock_between_two_pieces(redeo: Any, provider: Any) -> None:
     server = await asked(redeo, first, await provider(chat()), {"timeouts": {"idle": 0.2}}, WIDE)
     got = await server.chat("alpha/m", stream=True)
     assert b"upstream_stalled" in got.body
+
+
+async def test_who_was_given_hardly_any_time_is_not_blamed_for_it(bench: Any) -> None:
+    """The first took nearly all of the time: that the second was silent for the rest says little of it."""
+    b = await bench(hang(), hang(), routing={"timeouts": {**FAST, "before_answer": 0.5}})
+    for _ in range(5):
+        assert (await b.ask()).attempts == "alpha=timeout beta=timeout"
+    assert await b.server.metric('redeo_breaker_state{connection="alpha",state="open"}') == 1
+    assert await b.server.metric('redeo_breaker_state{connection="beta",state="closed"}') == 1

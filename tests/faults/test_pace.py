@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.daemon import FAST
 from tests.support.speech import ANTHROPIC, CHAT, Speech, outcome, parse
-from tests.support.upstream import Received, Script, Wire, chat, stream
+from tests.support.upstream import Received, Script, Wire, chat, error, stream
 
 BRISK = {"routing": {"min_chars_per_second": 20, "timeouts": FAST}}  # 8 characters within the 0.4 s of `first_byte`
 
@@ -82,3 +82,30 @@ async def test_the_first_that_breaks_while_it_is_measured_is_left(bench: Any) ->
     got = await b.ask(stream=True)
     assert got.attempts == "alpha=interrupted beta=200"
     assert b"cut" not in got.body
+
+
+async def test_another_model_of_the_same_connection_is_no_next(redeo: Any, provider: Any) -> None:
+    up = await provider(dripping(CHAT, ending="whole"))
+    server = await redeo({"alpha": up}, models={"both": ["alpha/one", "alpha/two"]}, **BRISK)
+    got = await server.chat("both", stream=True)
+    assert got.attempts == "alpha=200"
+    assert CHAT.endings(got.body) == (1, 0)
+
+
+async def test_where_the_next_has_failed_meanwhile_it_is_passed_on(bench: Any) -> None:
+    """The next one was asked beside it, and says at once that it cannot."""
+    asked, later = asyncio.Event(), asyncio.Event()
+
+    async def slow(received: Received, wire: Wire) -> None:
+        await asked.wait()
+        await stream(CHAT.events("d", "rip"), pause=(2, later))(received, wire)
+
+    async def fails(received: Received, wire: Wire) -> None:
+        await error(500)(received, wire)
+        asked.set()
+
+    clocks = {**FAST, "first_byte": 1, "idle": 3}
+    b = await bench(slow, fails, routing={"min_chars_per_second": 20, "hedge_after": 0.05, "timeouts": clocks})
+    got = await b.ask(stream=True, heard=lambda piece: later.set())  # it goes on once its client has something
+    assert got.headers["x-redeo-provider"] == "alpha"
+    assert CHAT.endings(got.body) == (1, 0)
