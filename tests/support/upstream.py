@@ -139,6 +139,10 @@ class Upstream:
         finally:
             self._tasks.discard(task)
             writer.close()
+            # However it ended is looked at: asyncio itself does so only where its objects are collected in order.
+            asyncio.ensure_future(writer.wait_closed()).add_done_callback(
+                lambda end: end.cancelled() or end.exception()
+            )
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
