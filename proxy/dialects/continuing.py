@@ -283,6 +283,8 @@ class Continuation:
         if event.reason in _TURNED or event.choice:
             raise NotMore("it stopped for something other than the end of its text")
         out = self._say(self._joint.rest())
+        if self._open and not self._texts:  # then nobody knows that the beginning was not cut in the middle
+            raise NotMore("it adds nothing")
         if self._open:
             out += self._renderer.event(BlockEnd(0))
         return out + self._renderer.event(event)
