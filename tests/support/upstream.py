@@ -72,6 +72,8 @@ class Wire:
     def reset(self) -> None:
         self.closed = True
         sock = self.writer.get_extra_info("socket")
+        if sock.fileno() < 0:
+            return  # the other side was quicker
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
