@@ -21,7 +21,7 @@ BLOCKS: Final = 10
 MIN_SAMPLES: Final = 30
 MIN_REQUESTS: Final = 1000
 MAX_KILOBYTES: Final = 1.0  # of memory in 1,000 requests
-SETTLED = 50_000  # requests that a process has to have served before its memory is judged
+SETTLED: Final = 50_000  # requests that a process has to have served before its memory is judged
 MAX_FILES: Final = 0.1
 
 
