@@ -179,7 +179,13 @@ def test_an_interrupt_ends_it_by_the_signal(tmp_path: Path) -> None:
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OPENAI_API_KEY": "x" * 40}
     command = [sys.executable, "-m", "proxy", "providers", "import-env"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=ROOT, env=environ) as process:
+
+    def heed() -> None:  # who runs in the background inherits that interrupts are ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=ROOT, env=environ, preexec_fn=heed
+    ) as process:
         assert process.stderr is not None
         asked = b""
         while b"[y/N]" not in asked:
