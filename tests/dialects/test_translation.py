@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.support import streams
 from tests.support.speech import (
     ALL,
     ANTHROPIC,
@@ -74,14 +75,7 @@ def text_of(speech: Speech, body: bytes, *, streamed: bool) -> str:
         if speech is GEMINI:
             return "".join(part["text"] for part in value["candidates"][0]["content"]["parts"])
         return "".join(part["text"] for item in value["output"] for part in item["content"])
-    events = [json.loads(data) for _, data in parse(body)[0] if data != "[DONE]"]
-    if speech is CHAT:
-        return "".join(c["delta"].get("content") or "" for e in events for c in e["choices"])
-    if speech is ANTHROPIC:
-        return "".join(e["delta"].get("text", "") for e in events if e["type"] == "content_block_delta")
-    if speech is GEMINI:
-        return "".join(part["text"] for e in events for part in e["candidates"][0]["content"]["parts"])
-    return "".join(e["delta"] for e in events if e["type"] == "response.output_text.delta")
+    return streams.text_of(speech, body)
 
 
 def good(speech: Speech, *texts: str) -> Any:
