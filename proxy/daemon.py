@@ -35,8 +35,7 @@ from config.paths import Paths
 from config.store import ConfigStore
 from proxy import systemd
 from proxy.engine import Attempter, Engine, Interrupt, probe
-from proxy.front import FRONT, Front, Runner, Site, ops, quiet_loop, routes
-from proxy.front import guard as front_guard
+from proxy.front import FRONT, Door, Front, Runner, Site, ops, quiet_loop, routes
 from proxy.front.live import Live
 from proxy.harden import harden, take_environment, widen
 from proxy.listen import ListenError, address_of, bind, hosts_of, refuse_remote
@@ -97,7 +96,7 @@ class Daemon(msgspec.Struct):
         """Begin to serve."""
         loop = asyncio.get_running_loop()
         quiet_loop(loop)
-        self._runner = Runner(self.app, patience=self._patience, shutdown_timeout=1.0)
+        self._runner = Runner(self.app, Door(self.app), patience=self._patience, shutdown_timeout=1.0)
         await self._runner.setup()
         for sock in self.sockets:
             await Site(self._runner, sock).start()
@@ -204,10 +203,10 @@ def build(store: ConfigStore, api_key: str, sockets: list[socket.socket]) -> Dae
         now=loop.time,
         rejected=lambda code: metrics.tell(lambda m: m.refused(code)),
         hosts=hosts_of(sockets),
+        on_paths=any(sock.family == socket.AF_UNIX for sock in sockets),
     )
     app = web.Application(client_max_size=store.current.settings.limits.max_body_bytes)
     app[FRONT] = front
-    front_guard.install(app)
 
     async def scrape() -> Callable[[], bytes]:
         loaded, render = await metrics.load()

@@ -10,6 +10,7 @@ from aiohttp import web
 from proxy.dialects.envelope import Form, error_body
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
+ORIGIN: Final = web.RequestKey("origin", str)  # of the page that asks, where it may; else None
 ID_HEADERS: Final = ("x-redeo-request-id", "x-request-id", "request-id")
 
 

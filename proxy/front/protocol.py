@@ -14,7 +14,7 @@ import fcntl
 import logging
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from aiohttp import web
@@ -196,22 +196,28 @@ class Server(web.Server):
 
 
 class Runner(web.AppRunner):
-    """An application runner whose connections are ours; `patience`: see Protocol."""
+    """An application runner whose connections are ours; `handler` serves all requests; `patience`: see Protocol."""
 
-    __slots__ = ("_patience",)
+    __slots__ = ("_handler", "_patience")
 
     def __init__(
-        self, app: web.Application, *, patience: Callable[[], float] = lambda: 120.0, shutdown_timeout: float = 1.0
+        self,
+        app: web.Application,
+        handler: Callable[[Any], Awaitable[web.StreamResponse]],
+        *,
+        patience: Callable[[], float] = lambda: 120.0,
+        shutdown_timeout: float = 1.0,
     ) -> None:
         super().__init__(app, shutdown_timeout=shutdown_timeout)
+        self._handler = handler
         self._patience = patience
 
     async def _make_server(self) -> web.Server:
-        # The public AppRunner builds aiohttp's own Server; its two inputs are all that a Server needs.
+        # The public AppRunner builds aiohttp's own Server; its request factory is all that ours needs of it.
         built = await super()._make_server()
         assert built.request_factory is not None
         return Server(
-            built.request_handler,
+            self._handler,
             request_factory=built.request_factory,
             patience=self._patience,
             handler_cancellation=True,

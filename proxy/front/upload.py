@@ -71,6 +71,21 @@ class Uploads:
             given.set()
 
 
+def is_there(request: web.Request) -> bool:
+    """Whether all of the body has come, or there is none."""
+    return not request.body_exists or (request.content.is_eof() and request.content.exception() is None)
+
+
+def take(request: web.Request, limits: Limits) -> bytes | None:
+    """The body of a request whose whole body has come. Raises HTTPRequestEntityTooLarge."""
+    if not request.body_exists:
+        return None
+    body = request.content.read_nowait()
+    if len(body) > limits.max_body_bytes:
+        raise _too_large(limits, len(body))
+    return body
+
+
 class _Upload:
     """One body while it comes in."""
 
