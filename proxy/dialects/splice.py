@@ -27,6 +27,8 @@ _PIECE: Final = 1 << 16
 _SPACE: Final = b" \t\r\n"
 _ALPHABET: Final = digits + ascii_letters
 _TRIES: Final = 200  # for a marker: of its 14 million beginnings a text of 64 MiB may hold half
+_STEP: Final = re.compile(rb'[ \t\r\n]*[{,][ \t\r\n]*"([^"\\]*)"[ \t\r\n]*:[ \t\r\n]*')
+_END: Final = re.compile(rb"[ \t\r\n]*}[ \t\r\n]*\Z")
 _AFTER_KEY: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SCALAR: Final = re.compile(rb"[^,}\]\s]+")
@@ -43,13 +45,15 @@ class Repeated(NotFound):
 class Head(msgspec.Struct, frozen=True):
     """What of a request body has to be known to send it on; the body itself stays bytes.
 
-    `include_usage` is None where the client said nothing of it.
+    `include_usage` is None where the client said nothing of it; `model_at` is where the value of `model` stands, as far
+    as that was easily found.
     """
 
     model: str | None
     stream: bool
     include_usage: bool | None
     fields: frozenset[str]
+    model_at: tuple[int, int] | None = None
 
 
 class BadBody(Exception):
@@ -70,7 +74,8 @@ def peek(body: bytes) -> Head:
         raise BadBody(f"the body is not a JSON object: {_reason(body, exc)}") from None
     if not _is_text(body):
         raise BadBody("the body is not UTF-8 text")
-    if _stands_twice(body, "model"):
+    at = _walked(body, fields, "model") if "model" in fields else None
+    if at is None and _stands_twice(body, "model"):
         raise BadBody("the body names `model` twice; readers disagree which one counts", "model", "duplicate_model")
     model = decode(fields["model"]) if "model" in fields else None
     if model is not None and (not isinstance(model, str) or not model):
@@ -80,7 +85,25 @@ def peek(body: bytes) -> Head:
     stream = "stream" in fields and decode(fields["stream"]) is True
     options = decode(fields["stream_options"]) if "stream_options" in fields else None
     asked = options.get("include_usage") if isinstance(options, dict) else None
-    return Head(model, stream, asked if isinstance(asked, bool) else None, frozenset(fields))
+    return Head(model, stream, asked if isinstance(asked, bool) else None, frozenset(fields), at)
+
+
+def _walked(body: bytes, fields: Mapping[str, msgspec.Raw], key: str) -> tuple[int, int] | None:
+    """Where the value of a key of the top level stands, found by going from key to key over the values in between.
+
+    None where the way does not lead to the end: a key is there twice, or is written with escapes.
+    """
+    at, found = 0, None
+    for name, value in fields.items():
+        step = _STEP.match(body, at)
+        if step is None or step[1] != name.encode():
+            return None
+        at = step.end() + memoryview(value).nbytes
+        if name == key:
+            found = step.end(), at
+            if body[step.end() : at] != bytes(value):
+                return None
+    return found if _END.match(body, at) else None
 
 
 def _is_text(body: bytes) -> bool:
@@ -254,8 +277,10 @@ def append_field(body: bytes, key: str, value: object) -> bytes:
     return inner + comma + encode(key) + b":" + encode(value) + body[len(inner) :]
 
 
-def with_model(body: bytes, model: str) -> bytes:
-    """The body asking for another model."""
+def with_model(body: bytes, model: str, at: tuple[int, int] | None = None) -> bytes:
+    """The body asking for another model; `at`: where the name stands, if that is known."""
+    if at is not None:
+        return b"".join((body[: at[0]], encode(model), memoryview(body)[at[1] :]))
     try:
         out = replace_value(body, "model", model)
         if decode(top_level(out)["model"]) == model:

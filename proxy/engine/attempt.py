@@ -278,7 +278,8 @@ def _body(call: Call, candidate: Candidate, routing: Routing) -> tuple[bytes | N
             body = multipart.with_model(body, call.content_type, candidate.model)
         return body, False
     if not in_path:
-        body = splice.with_model(body, candidate.model) if renamed and candidate.model is not None else body
+        if renamed and candidate.model is not None:
+            body = splice.with_model(body, candidate.model, call.model_at)
         body = splice.with_fields(body, route.adds) if route.adds else body
     elif "model" in call.fields or route.adds:
         body = splice.without_model(body, route.adds)

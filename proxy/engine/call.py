@@ -26,6 +26,7 @@ class Call(msgspec.Struct, frozen=True):
     stream: bool
     include_usage: bool | None
     fields: frozenset[str]
+    model_at: tuple[int, int] | None = None  # where its name stands in the body, if that is known
 
     @property
     def is_json(self) -> bool:

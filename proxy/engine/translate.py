@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -74,7 +75,8 @@ class Translation:
         """Whether the body holds what another dialect sealed: then it is written anew, also for its own dialect."""
         call = self._call
         mark = seals.MARK_64 if call.operation is Operation.GEMINI else seals.MARK
-        return call.operation in SPOKEN and call.body is not None and mark.encode() in call.body
+        # From behind, which CPython searches five times as fast.
+        return call.operation in SPOKEN and call.body is not None and call.body.rfind(mark.encode()) >= 0
 
     def write(self, candidate: Candidate, *, bare: bool = False) -> Written | None:
         """The question for this connection; None where the client's own bytes go. Raises Unsaid and BadRequest.
@@ -223,8 +225,12 @@ def counted(call: Call) -> bytes | None:
 
 def origin_of(connection: Connection) -> str:
     """Who made what is sealed: the provider at its address, told apart without naming it."""
-    place = hashlib.sha256(connection.base_url.encode()).hexdigest()[:8]
-    return f"{connection.provider}@{place}"
+    return f"{connection.provider}@{_place(connection.base_url)}"
+
+
+@lru_cache(256)
+def _place(base_url: str) -> str:
+    return hashlib.sha256(base_url.encode()).hexdigest()[:8]
 
 
 def to_upstream(headers: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:

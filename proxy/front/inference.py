@@ -100,6 +100,7 @@ def _call(request: web.Request, operation: Operation, match: Mapping[str, str], 
         stream=head.stream,
         include_usage=head.include_usage,
         fields=head.fields,
+        model_at=head.model_at,
     )
 
 
