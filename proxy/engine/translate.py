@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -62,12 +63,16 @@ class Unsaid(Exception):
 
 
 class Translation:
-    """One client's question, read once however many connections it is written for."""
+    """One client's question, read once however many connections it is written for. `wall` tells the date."""
 
-    def __init__(self, call: Call, created: int, makers: Mapping[bytes, str] = MappingProxyType({})) -> None:
+    __slots__ = ("_call", "_makers", "_request", "_wall")
+
+    def __init__(
+        self, call: Call, wall: Callable[[], datetime], makers: Mapping[bytes, str] = MappingProxyType({})
+    ) -> None:
         self._call = call
         self._makers = makers  # digest of what is sealed -> who made it
-        self._created = created
+        self._wall = wall
         self._request: Request | None = None
 
     @property
@@ -104,7 +109,11 @@ class Translation:
         body, losses = dialect(SPOKEN[via]).write_request(asked, _target(connection, model))
         if via is Operation.CHAT and connection.spec.quirks.stream_usage != "asked":
             body.pop("stream_options", None)
-        head = ReplyHead(call.id, self._created, self._read(), model) if via is not call.operation else None
+        head = (
+            ReplyHead(call.id, int(self._wall().timestamp()), self._read(), model)
+            if via is not call.operation
+            else None
+        )
         return Written(via, _ready(connection, via, body), _dropped(connection, losses, asked), head)
 
     def continuable(self) -> bool:
@@ -139,7 +148,7 @@ class Translation:
         body, losses = dialect(SPOKEN[via]).write_request(asked, target)
         if via is Operation.CHAT and connection.spec.quirks.stream_usage != "asked":
             body.pop("stream_options", None)
-        head = ReplyHead(self._call.id, self._created, self._read(), model)
+        head = ReplyHead(self._call.id, int(self._wall().timestamp()), self._read(), model)
         more = Continuation(beginning, head, asked, cut, between, echoes=further.echoes)
         return Written(via, _ready(connection, via, body), _dropped(connection, losses, asked), head, more=more)
 

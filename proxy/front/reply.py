@@ -49,13 +49,15 @@ class HttpReply:
     `closing`: the connection ends with this answer.
     """
 
-    __slots__ = ("_chunked", "_keep_alive", "_protocol", "_request", "begun", "response")
+    __slots__ = ("_chunked", "_events", "_keep_alive", "_left", "_protocol", "_request", "begun", "response")
 
     def __init__(self, request: web.Request, *, closing: bool = False) -> None:
         self._request = request
         self._protocol = cast(Protocol, request.protocol)
         self._keep_alive = request.keep_alive and not closing
         self._chunked = False
+        self._events = False
+        self._left: list[memoryview] = []  # of what was larger than a slice
         self.begun = False
         self.response: web.StreamResponse | None = None
 
@@ -65,51 +67,58 @@ class HttpReply:
         head = self._head(status, headers, None if bare else f"Content-Length: {len(body)}", bool(body))
         if bare or self._request.method == "HEAD":
             body = b""
-        if len(body) > _SLICE:
-            self._put(head)
-            await self._sliced(body)
-        elif len(body) > _JOINED:
-            self._put(head)
+        if len(body) > _JOINED:
+            self._write(head)
             self._put(body)
         else:
-            self._put(head + body)
-        await self._drained()
+            self._write(head + body)
+        await self.drain()
         self._sent()
 
-    async def begin(self, status: int, headers: list[tuple[str, str]]) -> None:
+    def begin(self, status: int, headers: list[tuple[str, str]]) -> None:
         """The head of a stream."""
         self._chunked = self._request.version >= (1, 1)
         self._keep_alive = self._keep_alive and self._chunked  # else its end is that of the connection
-        self._put(self._head(status, headers, "Transfer-Encoding: chunked" if self._chunked else None, True))
-        if any(name == "content-type" and value.startswith(_EVENTS) for name, value in headers):
-            self._protocol.sign_of_life = _COMMENT if self._chunked else None
+        self._write(self._head(status, headers, "Transfer-Encoding: chunked" if self._chunked else None, True))
+        kinds = (value for name, value in headers if name == "content-type")
+        self._events = self._chunked and next(kinds, "").startswith(_EVENTS)
+        self._quiet()
 
-    async def write(self, data: bytes) -> None:
-        """A piece of the stream, made of whole events; waits while the client's side is full."""
-        if len(data) <= _SLICE:
-            self.put(data)
-            await self._drained()
-            return
-        protocol = self._protocol
-        sign, protocol.sign_of_life = protocol.sign_of_life, None  # it would stand in the middle of an event
-        if self._chunked:
+    @property
+    def full(self) -> bool:
+        """Whether the client's side has no room left."""
+        return self._protocol.writing_paused or bool(self._left)
+
+    def put(self, data: bytes) -> None:
+        """A piece of the stream, made of whole events."""
+        if not self._chunked or not data:  # an empty chunk would be the end
+            self._put(data)
+        elif len(data) <= _SLICE and not self._left:
+            self._write(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
             self._put(b"%x\r\n" % len(data))
-        await self._sliced(data)
-        if self._chunked:
+            self._put(data)
             self._put(b"\r\n")
-        protocol.sign_of_life = sign
 
-    def put(self, data: bytes) -> bool:
-        """A piece of the stream at once; whether the client's side is full by now, so that `write` has to wait."""
-        self._put(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
-        return self._protocol.writing_paused
+    async def drain(self) -> None:
+        """Return once there is room; what is larger than a slice goes out on the way."""
+        while self.full:
+            if self._protocol.writing_paused:
+                try:
+                    await self._protocol._drain_helper()
+                except ConnectionError:
+                    raise ClientGone from None
+            if self._left and not self._protocol.writing_paused:
+                self._write(bytes(self._left.pop(0)))
+                self._quiet()
 
     async def end(self) -> None:
         """The stream is complete."""
-        self._protocol.sign_of_life = None
         if self._chunked:
             self._put(_LAST)
-        await self._drained()
+        self._events = False
+        self._quiet()
+        await self.drain()
         self._sent()
 
     def abort(self) -> None:
@@ -123,26 +132,27 @@ class HttpReply:
     def _sent(self) -> None:
         self.response = cast(web.StreamResponse, Sent(keep_alive=self._keep_alive))
 
-    async def _sliced(self, data: bytes) -> None:
-        view = memoryview(data)
-        for start in range(0, len(data), _SLICE):
-            self._put(bytes(view[start : start + _SLICE]))
-            await self._drained()
-
     def _put(self, data: bytes) -> None:
+        """At once, as far as that goes."""
+        if len(data) <= _SLICE and not self._left:
+            if data:
+                self._write(data)
+            return
+        view = memoryview(data)
+        self._left += [view[start : start + _SLICE] for start in range(0, len(data), _SLICE)]
+        self._quiet()
+
+    def _quiet(self) -> None:
+        """Only between two events may a sign of life be sent."""
+        self._protocol.sign_of_life = _COMMENT if self._events and not self._left else None
+
+    def _write(self, data: bytes) -> None:
         transport = self._protocol.transport
         if transport is None or transport.is_closing():
             raise ClientGone
         self.begun = True
         self._request.writer.output_size += len(data)  # aiohttp and Protocol ask whether something is out
         transport.write(data)
-
-    async def _drained(self) -> None:
-        if self._protocol.writing_paused:
-            try:
-                await self._protocol._drain_helper()
-            except ConnectionError:
-                raise ClientGone from None
 
     def _head(self, status: int, headers: Iterable[tuple[str, str]], framing: str | None, full: bool) -> bytes:
         request = self._request
