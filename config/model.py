@@ -260,8 +260,7 @@ class Connection(msgspec.Struct, frozen=True, dict=True):
 
     def context_tokens(self, model: str | None) -> int:
         """How many tokens this model is declared to read; 0 where that is not said."""
-        found = [size for pattern, size in self.spec.context_tokens if fnmatchcase(model or "", pattern)]
-        return found[-1] if found else 0
+        return next((size for name, size in reversed(self.spec.context_tokens) if fnmatchcase(model or "", name)), 0)
 
     def speaks(self, operation: Operation, model: str | None = None) -> bool:
         """Whether the provider serves `operation`, of this model, in its own dialect."""
