@@ -8,7 +8,6 @@ nested keys, keys in strings and odd white space cannot deceive it, and many of 
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 import secrets
@@ -20,13 +19,14 @@ from typing import Final
 
 import msgspec
 
-from proxy.dialects.json import decode, encode, top_level
+from proxy.dialects.json import decode, encode, is_text, top_level
 
 MAX_MODEL: Final = 256
-_PIECE: Final = 1 << 16
 _SPACE: Final = b" \t\r\n"
 _ALPHABET: Final = digits + ascii_letters
 _TRIES: Final = 200  # for a marker: of its 14 million beginnings a text of 64 MiB may hold half
+_SMALL: Final = 4096  # bytes: up to here searching is faster than walking
+_MODEL: Final = b'"model"'
 _STEP: Final = re.compile(rb'[ \t\r\n]*[{,][ \t\r\n]*"([^"\\]*)"[ \t\r\n]*:[ \t\r\n]*')
 _END: Final = re.compile(rb"[ \t\r\n]*}[ \t\r\n]*\Z")
 _AFTER_KEY: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
@@ -72,9 +72,9 @@ def peek(body: bytes) -> Head:
         fields = top_level(body)
     except ValueError as exc:
         raise BadBody(f"the body is not a JSON object: {_reason(body, exc)}") from None
-    if not _is_text(body):
+    if not is_text(body):
         raise BadBody("the body is not UTF-8 text")
-    at = _walked(body, fields, "model") if "model" in fields else None
+    at = _model_at(body, fields) if "model" in fields else None
     if at is None and _stands_twice(body, "model"):
         raise BadBody("the body names `model` twice; readers disagree which one counts", "model", "duplicate_model")
     model = decode(fields["model"]) if "model" in fields else None
@@ -86,6 +86,20 @@ def peek(body: bytes) -> Head:
     options = decode(fields["stream_options"]) if "stream_options" in fields else None
     asked = options.get("include_usage") if isinstance(options, dict) else None
     return Head(model, stream, asked if isinstance(asked, bool) else None, frozenset(fields), at)
+
+
+def _model_at(body: bytes, fields: Mapping[str, msgspec.Raw]) -> tuple[int, int] | None:
+    """Where the value of `model` stands, for a body that has one; None where that is not easily found."""
+    if len(body) > _SMALL:
+        return _walked(body, fields, "model")
+    key = body.find(_MODEL)
+    if key < 0 or body.find(_MODEL, key + 1) >= 0 or b"\\u00" in body:
+        return None  # the only such text is the key, as long as none is spelt with escapes
+    after = _AFTER_KEY.match(body, key + len(_MODEL))
+    if after is None:
+        return None
+    value = bytes(fields["model"])
+    return (after.end(), after.end() + len(value)) if body.startswith(value, after.end()) else None
 
 
 def _walked(body: bytes, fields: Mapping[str, msgspec.Raw], key: str) -> tuple[int, int] | None:
@@ -104,20 +118,6 @@ def _walked(body: bytes, fields: Mapping[str, msgspec.Raw], key: str) -> tuple[i
             if body[step.end() : at] != bytes(value):
                 return None
     return found if _END.match(body, at) else None
-
-
-def _is_text(body: bytes) -> bool:
-    """Whether it is UTF-8 (RFC 8259, section 8.1): strings that are not looked into could hold anything."""
-    if body.isascii():
-        return True
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        for at in range(0, len(body), _PIECE):  # in pieces: the whole as a text would take four times its room
-            decoder.decode(body[at : at + _PIECE])
-        decoder.decode(b"", True)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def field(body: bytes, name: str) -> object:

@@ -17,7 +17,8 @@ import msgspec
 from config.model import Timeouts
 from proxy.dialects import sealed, sse
 from proxy.dialects.json import decode, encode
-from proxy.dialects.scan import MalformedEvent, Scanner, judge_whole
+from proxy.dialects.scan import MalformedEvent, Scanner
+from proxy.dialects.whole import judge_whole
 from proxy.engine.call import Call, Reply
 from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
 from proxy.engine.outcome import MAX_BODY_BYTES, Follower, Incoming, Outcome, read_body
@@ -69,18 +70,11 @@ class Relay(msgspec.Struct):
         return self.outcome
 
     def _judge(self, body: bytes) -> Fault | None:
-        if not body.strip():
-            return self._bad("its answer is empty")
-        try:
-            value = decode(body)
-        except ValueError:
-            return self._bad("its answer is not JSON")
-        usage, error, wrong = judge_whole(self.call.operation, value)
-        if error is not None:
-            return self.classify(decode(self.scrub(encode(error))))
-        self.outcome.usage = usage
-        self.outcome.made = value.get("id") if isinstance(value, dict) else None
-        return self._bad(wrong) if wrong else None
+        found = judge_whole(self.call.operation, body)
+        if found.error is not None:
+            return self.classify(decode(self.scrub(encode(found.error))))
+        self.outcome.usage, self.outcome.made = found.usage, found.made
+        return self._bad(found.wrong) if found.wrong else None
 
     async def opaque(self) -> Outcome:
         """Bytes that no dialect describes (speech, files): committed with the first of them."""

@@ -216,12 +216,14 @@ class RequestLog:
 
 def _line(fields: dict[str, Any]) -> bytes:
     """The line of a request as JsonFormatter makes it: of what stands in it, ids and classes alone are texts."""
-    head = {"time": _stamp(time.time()), "level": "info", "logger": "redeo.request", "message": "request"}
     for name in ("connection", "attempts"):
         if fields[name] is not None:
             fields[name] = _clean(fields[name])
-    line = encode(head | fields)
-    return line if line.isascii() else json.dumps(head | fields, ensure_ascii=True).encode()
+    rest = encode(fields)
+    if not rest.isascii():
+        rest = json.dumps(fields, ensure_ascii=True).encode()
+    head = f'{{"time":"{_stamp(time.time())}","level":"info","logger":"redeo.request","message":"request",'
+    return head.encode() + rest[1:]
 
 
 def _fields_of(exchange: Exchange) -> dict[str, Any]:

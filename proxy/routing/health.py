@@ -92,9 +92,12 @@ class Health:
         state = self._states.get(connection.identity)
         if state is None:
             return _FINE
+        breaker = state.models.get(model[:_MAX_NAME]) if model is not None else None
+        if state.whole.kind is None and (breaker is None or breaker.kind is None):
+            return _FINE
         now = self._now()
         whole, own = _verdict(state.whole, now, _REASONS), _FINE
-        if model is not None and (breaker := state.models.get(model[:_MAX_NAME])) is not None:
+        if breaker is not None:
             own = _verdict(breaker, now, _OF_A_MODEL)
         if whole.usable or own.usable:
             return own if whole.usable else whole
