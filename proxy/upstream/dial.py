@@ -7,7 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from ipaddress import IPv6Address, ip_address
-from typing import Final
+from typing import Any, Final
 
 from aiohappyeyeballs import start_connection
 from aiohappyeyeballs.types import AddrInfoType
@@ -104,14 +104,19 @@ class Dialler:
             self._known, self._until = task.result(), asyncio.get_running_loop().time() + _NAME_SECONDS
 
     async def _look_up(self) -> list[AddrInfoType]:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        found = await _resolve(self._host, self._port)
         return [(family, kind, proto, "", address) for family, kind, proto, _, address in found]
 
     def close(self) -> None:
         """Stop looking."""
         if self._asking is not None:
             self._asking.cancel()
+
+
+async def _resolve(host: str, port: int) -> list[Any]:
+    """What the system knows of a name."""
+    loop = asyncio.get_running_loop()
+    return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
 
 
 def _numbers(host: str, port: int) -> AddrInfoType | None:

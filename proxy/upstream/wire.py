@@ -24,7 +24,8 @@ _HEADERS: Final = 128
 _QUIET: Final = 64 * 1024  # of chunk extensions and trailers, with nothing of a body between
 _READ: Final = 256 * 1024  # at most, at a time: what the event loops ask a socket for
 _JOINED: Final = 32 * 1024  # a body up to this is copied behind its head, for that costs less than a second write
-_SLICE: Final = 256 * 1024  # of a larger one; the transport has no more than one of them
+_SLICE: Final = 192 * 1024  # of a larger one at a time, so that the loop is not held up
+_ENOUGH: Final = 64 * 1024  # for the transport: with a slice on top it never has more than 256 KiB
 
 
 class _NoHttp(Exception):
@@ -141,6 +142,7 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there, TLS included."""
         self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(_ENOUGH)  # TLS has eight times that of its own accord
         self._parser = HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
@@ -208,6 +210,11 @@ class Wire(asyncio.Protocol):
         if self._whole:
             raise _NoHttp
 
+    def on_status(self, reason: bytes) -> None:
+        """The text beside the status; nobody reads it."""
+        if len(reason) > _LINE:
+            raise _NoHttp
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """A line of the head; those behind a body are nobody's business."""
         if self._head:
@@ -220,7 +227,7 @@ class Wire(asyncio.Protocol):
         assert answer is not None
         status, raw = parser.get_status_code(), self._raw
         values = b"\n".join([value for _, value in raw])
-        if len(raw) > _HEADERS or b"\0" in values or (len(values) > _LINE and _has_long_line(raw)):
+        if len(raw) > _HEADERS or b"\0" in values or (len(values) > _LINE // 2 and _has_long_line(raw)):
             raise _NoHttp
         if status < 200:
             if status < 100 or status == 101:
@@ -228,8 +235,8 @@ class Wire(asyncio.Protocol):
             self._interim = True
             return
         self._keep = parser.should_keep_alive()
-        if not self._keep and _is_coded(raw):
-            raise _NoHttp
+        if not self._keep and _coding(raw) not in (b"", b"chunked", b"identity"):
+            raise _NoHttp  # nobody has asked for that, and nobody would undo it
         self._head = False
         self._quiet = -_READ  # what came with the head
         if status >= 300:
@@ -297,7 +304,9 @@ class Wire(asyncio.Protocol):
 
     def _until_closed(self) -> bool:
         """Whether the end of the connection is the end of the answer."""
-        return not self._head and not {b"content-length", b"transfer-encoding"} & {n.lower() for n, _ in self._raw}
+        if self._head or any(name.lower() == b"content-length" for name, _ in self._raw):
+            return False
+        return _coding(self._raw) in (b"", b"identity")
 
     def _cut(self) -> str:
         return "the connection was closed" if not self._head else "it closed the connection without an answer"
@@ -362,7 +371,7 @@ def _has_long_line(raw: list[tuple[bytes, bytes]]) -> bool:
     return any(len(name) + len(value) + 2 > _LINE for name, value in raw)
 
 
-def _is_coded(raw: list[tuple[bytes, bytes]]) -> bool:
-    """Whether a body that only the end of its connection ends is in a transfer coding, which nobody asked for."""
+def _coding(raw: list[tuple[bytes, bytes]]) -> bytes:
+    """The transfer coding that was put on last, empty where there is none."""
     codings = [value for name, value in raw if name.lower() == b"transfer-encoding"]
-    return bool(codings) and codings[-1].rpartition(b",")[2].strip().lower() not in (b"chunked", b"identity")
+    return codings[-1].rpartition(b",")[2].strip().lower() if codings else b""
