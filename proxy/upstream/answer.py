@@ -70,7 +70,10 @@ class UpstreamResponse:
     def headers(self) -> list[tuple[str, str]]:
         """Names in lower case with their values. One that holds the key that was sent is not among them."""
         if self._headers is None:
-            self._headers = [(_names.get(name) or _named(name), _text(value)) for name, value in self._raw]
+            self._headers = [
+                (_names.get(name) or _named(name), value.rstrip(b" \t").decode("utf-8", "surrogateescape"))
+                for name, value in self._raw
+            ]
             secret = self._secret
             if secret is not None and _holds(self._values, secret):
                 self._headers = [
@@ -216,10 +219,6 @@ def _named(name: bytes) -> str:
     if len(_names) < _MOST_NAMES:
         _names[name] = known
     return known
-
-
-def _text(value: bytes) -> str:
-    return value.rstrip(b" \t").decode("utf-8", "surrogateescape")
 
 
 def _holds(raw: bytes, secret: Secret) -> bool:

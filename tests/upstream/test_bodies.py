@@ -9,7 +9,7 @@ import pytest
 
 from proxy.fault import FaultKind, Phase
 from proxy.upstream.client import UpstreamError
-from tests.upstream.conftest import Peer, answered, answers, whole
+from tests.support.peers import Peer, answered, answers, whole
 
 BOTH = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 MIB = 1024 * 1024

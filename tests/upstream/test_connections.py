@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from typing import Any
 
 import pytest
 
 from proxy.fault import FaultKind, Phase
 from proxy.upstream.client import UpstreamError
-from tests.upstream.conftest import Peer, answered, answers, whole
+from tests.support.peers import AUTHORITY, Listener, Peer, Script, answered, answers, whole
 
 BOTH = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-HANGS = "asyncio"
 
 
 async def text(asked: Any) -> str:
@@ -54,19 +54,19 @@ async def test_the_one_that_was_used_last_is_used_next(listen: Any, ask: Any, tl
 
 async def test_packets_do_not_wait_for_others(listen: Any, ask: Any) -> None:
     answer = await ask(await listen(answers()))
-    wire = answer._wire or next(iter(next(iter(ask.client._pools.values()))._idle))
+    [wire] = next(iter(ask.client._pools.values()))._all
     sock = wire._transport.get_extra_info("socket")
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     answer.close()
 
 
-def afterwards(what: str) -> Any:
+def afterwards(what: str, told: asyncio.Event) -> Script:
     """Answer, do that once told to, and be gone."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(answered(b"%d" % peer.number))
-        await told[peer.number].wait()
+        await told.wait()
         if what == "fin":
             peer.writer.close()
         elif what == "rst":
@@ -75,8 +75,6 @@ def afterwards(what: str) -> Any:
             await peer.send(what.encode())
             await peer.end()
 
-    told: dict[int, asyncio.Event] = {0: asyncio.Event()}
-    script.told = told[0]  # type: ignore[attr-defined]  # the test sets it
     return script
 
 
@@ -86,12 +84,12 @@ async def test_one_on_which_something_happens_while_it_idles_is_left(
     listen: Any, ask: Any, what: str, tls: bool
 ) -> None:
     """At once, and not when the next request is on it: that one goes over a fresh connection, whatever it is."""
-    script = afterwards(what)
-    listener = await listen(script, answers(), tls=tls)
+    told = asyncio.Event()
+    listener = await listen(afterwards(what, told), answers(), tls=tls)
     assert await text(ask(listener)) == "0"
     pool = next(iter(ask.client._pools.values()))
     assert len(pool._idle) == 1
-    script.told.set()
+    told.set()
     while pool._all:
         await asyncio.sleep(0.001)
     assert not pool._idle
@@ -303,22 +301,16 @@ async def test_whoever_leaves_in_a_look_up_does_not_take_it_from_others(
     listen: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listener = await listen(answers())
-    loop, asked, over = asyncio.get_running_loop(), 0, asyncio.Event()
+    asked, over = 0, asyncio.Event()
 
-    class Names:
-        """A resolver that takes its time."""
-
-        async def __call__(self, host: str, port: int, **options: Any) -> Any:
-            nonlocal asked
-            asked += 1
-            await over.wait()
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+    async def resolve(host: str, port: int) -> Any:
+        nonlocal asked
+        asked += 1
+        await over.wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
     base = f"http://provider.example:{listener.port}"
-    connection = ask.connection(base)
-    pool, _ = ask.client._found(connection)
-    monkeypatch.setattr("proxy.upstream.dial._resolve", Names(), raising=False)
-    assert loop is pool._loop
+    monkeypatch.setattr("proxy.upstream.dial._resolve", resolve)
     first, second = asyncio.ensure_future(ask(base)), asyncio.ensure_future(ask(base))
     while not asked:
         await asyncio.sleep(0)
@@ -329,3 +321,53 @@ async def test_whoever_leaves_in_a_look_up_does_not_take_it_from_others(
     for answer in await asyncio.gather(*(ask(base) for _ in range(3))):
         await whole(answer)
     assert asked == 1  # what is known of a name is good for a while
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
+    """Every name is that of these addresses."""
+
+    async def resolve(host: str, port: int) -> Any:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in hosts]
+
+    monkeypatch.setattr("proxy.upstream.dial._resolve", resolve)
+
+
+async def test_who_cannot_prove_its_name_is_passed_over_for_another_address(
+    listen: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impostor = await listen(answers(), tls=True)  # whose certificate is another's
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    AUTHORITY.issue_cert("provider.example").configure_cert(context)
+    honest = Listener([answers(answered(b"honest"))])
+    resolving(monkeypatch, "127.0.0.1", "127.0.0.2")
+    async with await asyncio.start_server(honest.serve, "127.0.0.2", impostor.port, ssl=context):
+        assert await text(ask(f"https://provider.example:{impostor.port}")) == "honest"
+        await ask.client.close()
+        await honest.stop()
+    resolving(monkeypatch, "127.0.0.1")
+    with pytest.raises(UpstreamError) as found:
+        await ask(f"https://provider.example:{impostor.port}")
+    assert (found.value.kind, found.value.phase) == (FaultKind.TLS, Phase.NOT_SENT)
+    assert "certificate" in found.value.detail.lower() or "mismatch" in found.value.detail.lower()
+
+
+async def test_no_address_of_a_name_that_is_denied_is_connected_to(
+    listen: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = await listen(answers())
+    resolving(monkeypatch, "169.254.169.254", "0.0.0.0", "127.0.0.1")
+    assert await text(ask(f"http://provider.example:{listener.port}")) == "0"
+    await ask.client.close()
+    resolving(monkeypatch, "169.254.169.254", "0.0.0.0")
+    with pytest.raises(UpstreamError) as found:
+        await ask(f"http://provider.example:{listener.port}")
+    assert (found.value.kind, found.value.phase) == (FaultKind.CONNECT, Phase.NOT_SENT)
+    assert "is refused" in found.value.detail
+
+
+@pytest.mark.parametrize("name", ["provider.invalid", "a" * 64 + ".example"])
+async def test_a_name_that_nobody_has(ask: Any, name: str) -> None:
+    with pytest.raises(UpstreamError) as found:
+        await ask(f"http://{name}")
+    assert (found.value.kind, found.value.phase) == (FaultKind.DNS, Phase.NOT_SENT)
+    assert found.value.detail == "its name cannot be resolved"

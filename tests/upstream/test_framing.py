@@ -18,7 +18,7 @@ from proxy.upstream.client import UpstreamError
 from proxy.upstream.dial import Tls
 from proxy.upstream.pool import Pool
 from proxy.upstream.wire import Wire
-from tests.upstream.conftest import Peer, answered, whole
+from tests.support.peers import Peer, answered, whole
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -141,6 +141,25 @@ async def test_what_is_cut_is_not_whole(listen: Any, ask: Any, raw: tuple[bytes,
 
 async def test_a_reset_is_not_the_end_of_what_has_no_other(listen: Any, ask: Any) -> None:
     answer = await ask(await listen(closes(HEAD + b"\r\nhello", reset=True)))
+    assert await answer.read() == b"hello"
+    with pytest.raises(UpstreamError):
+        await answer.read()
+    answer.close()
+
+
+async def test_an_end_without_a_goodbye_is_an_end(listen: Any, ask: Any) -> None:
+    """Not every server ends TLS as it should; what says its length is held against that, as ever."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(HEAD + (b"Content-Length: 9\r\n" if peer.number else b"") + b"\r\nhello")
+        sock = peer.writer.get_extra_info("socket")
+        socket.socket.shutdown(sock if isinstance(sock, socket.socket) else sock._sock, socket.SHUT_WR)
+        await peer.end()
+
+    listener = await listen(script, tls=True)
+    assert await whole(await ask(listener)) == b"hello"
+    answer = await ask(listener)
     assert await answer.read() == b"hello"
     with pytest.raises(UpstreamError):
         await answer.read()

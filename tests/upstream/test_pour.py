@@ -9,7 +9,7 @@ import pytest
 
 from proxy.fault import FaultKind
 from proxy.upstream.client import UpstreamError
-from tests.upstream.conftest import Peer, Script, whole
+from tests.support.peers import Peer, Script, whole
 
 BOTH = pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
