@@ -1,7 +1,7 @@
 """What makes the start quick; imported before anything else of the daemon.
 
 aiohttp's client reads the system's certificates once while it is imported, 20 to 40 ms for a TLS context that is never
-used here: `proxy.upstream.client` brings its own to every TLS connection. So that context is made without them. If it
+used here: `proxy.upstream.dial` brings its own to every TLS connection. So that context is made without them. If it
 ever were used, it would trust nobody and every connection through it would fail.
 
 The garbage collector finds nothing among classes being defined and is off meanwhile.
