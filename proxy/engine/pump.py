@@ -14,9 +14,9 @@ from proxy.dialects.json import decode, encode
 from proxy.dialects.scan import Progress, Scanner
 from proxy.engine.outcome import Outcome
 from proxy.fault import Fault, FaultKind
+from proxy.upstream.client import UpstreamResponse
 
 if TYPE_CHECKING:
-    from proxy.engine.call import Reply
     from proxy.engine.relay import Relay
 
 _HELD_BYTES: Final = 256 * 1024  # before the first content, beside what echoes the request
@@ -42,7 +42,7 @@ class Pump:
 
     __slots__ = (
         "_behind", "_done_at", "_done_sent", "_find", "_held", "_held_bytes", "_limit", "_out", "_over", "_progress_at",
-        "_splitter", "_unsaid", "fault", "relay", "scanner",
+        "_splitter", "_stopped", "_unsaid", "fault", "relay", "scanner",
     )  # fmt: skip
 
     def __init__(self, relay: Relay, scanner: Scanner) -> None:
@@ -56,6 +56,7 @@ class Pump:
         # What another connection could not read; a translated answer carries marks instead.
         self._find = sealed.finder(relay.call.operation) if relay.verbatim else None
         self._out: list[bytes] = []
+        self._stopped = False  # nothing more is taken for now
         self._over = False  # the terminator or an error is out: nothing more may follow
         self._behind = False  # an event was seen, and is held back
         self._unsaid = b""  # an error of the provider's that is kept back while another may go on
@@ -83,31 +84,36 @@ class Pump:
         await self._pass_on()
 
     async def _pass_on(self) -> None:
-        relay = self.relay
-        read, reply = relay.response.read, relay.reply
-        while chunk := await read():
-            full = self.feed(chunk)
+        response = self.relay.response
+        self._stopped = True
+        while self._stopped:
+            self._stopped = False
+            if isinstance(response, UpstreamResponse):
+                await response.pour(self.feed)  # from within the socket's callback: no task is woken for a piece
+            else:
+                while not self._stopped and (chunk := await response.read()):
+                    self.feed(chunk)
             if self._over:
                 return
-            if full:
-                await self._drained(reply)
+            if self._stopped:
+                await self._drained()
         last = sse.ended(self._splitter.rest())
         if last is not None:
             self._take_all([last])
 
-    async def _drained(self, reply: Reply) -> None:
+    async def _drained(self) -> None:
         """Return once the client's side has room; meanwhile no clock counts against the provider."""
         self.relay.dog.rest()
-        await reply.drain()
+        await self.relay.reply.drain()
         self._rearm()
 
     def feed(self, chunk: bytes) -> bool:
         """What the provider has sent, passed on; whether nothing more is to come before `_drained`, or at all."""
         self._take_all(self._splitter.feed(chunk))
-        if self._over:
-            return True
-        self._rearm()
-        return self.relay.reply.full
+        if not self._over:
+            self._rearm()
+        self._stopped = self._over or self.relay.reply.full
+        return self._stopped
 
     def finish(self, rest: bytes) -> bool:
         """Nothing more comes but this. Whether that makes the answer whole."""
