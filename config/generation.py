@@ -22,5 +22,5 @@ class Generation:
     def bump(self) -> int:
         """Count one change; returns the new number. Writers hold the file lock, so none is lost."""
         number = self.read() + 1
-        _FORMAT.pack_into(self._memory, 0, number)
+        self._memory[: _FORMAT.size] = _FORMAT.pack(number)  # in one piece: `pack_into` writes zeros first
         return number

@@ -26,7 +26,7 @@ _KEPT: Final = 320  # descriptors for providers and files; of few, a third
 _NO_LIMIT: Final = 1 << 20
 _REST: Final = 0.1  # seconds
 _IDLE: Final = 0.5  # seconds
-_CHANCE: Final = 0.001  # seconds that workers with fewer connections have to take one
+_CHANCE: Final = 0.005  # seconds that workers with fewer connections have to take one
 _SAID_AGAIN: Final = 10.0  # seconds
 _log = logging.getLogger("redeo.http")
 
@@ -52,9 +52,10 @@ class Site(web.BaseSite):
         server = self._runner.server
         assert isinstance(server, Server)
         if self._turn is not None:
-            server.lost = self._turn.ended
             self._turn.begin()
         listener = Listener(self._sock, server, lambda: server.connections, self._turn)
+        if self._turn is not None:
+            server.lost = self._turn.ended
         self._server = cast(asyncio.AbstractServer, listener)  # of which aiohttp calls `close` alone
 
 
@@ -88,11 +89,21 @@ class Listener:
             self._accept(1)
         else:
             self._pause(_CHANCE, self._take_anyway)
+            self._turn.when_it_comes(self._at_once)
 
     def _take_anyway(self) -> None:
         """The others had their chance: one of them may be busy, or gone."""
+        assert self._turn is not None
+        self._turn.when_it_comes(None)
         self._resting = None
         if self._accept(1):
+            self._loop.add_reader(self._sock, self._take)
+
+    def _at_once(self) -> None:
+        """Connections have ended here, and nobody has fewer."""
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
             self._loop.add_reader(self._sock, self._take)
 
     def _accept(self, count: int) -> bool:
@@ -152,6 +163,7 @@ class Listener:
     def close(self) -> None:
         """Take no more; connections that were taken stay."""
         if self._turn is not None:
+            self._turn.when_it_comes(None)
             self._turn.over()
         if self._resting is not None:
             self._resting.cancel()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Callable
 from typing import Final
 
 MOST: Final = 64  # workers
@@ -27,11 +28,12 @@ class Turns:
 
     def away(self, worker: int) -> None:
         """This worker takes none: nobody lets it go first."""
-        _COUNT.pack_into(self._memory, worker * _COUNT.size, _AWAY)
+        self.has(worker, _AWAY)
 
     def has(self, worker: int, connections: int) -> None:
         """So many are open there."""
-        _COUNT.pack_into(self._memory, worker * _COUNT.size, connections)
+        at = worker * _COUNT.size
+        self._memory[at : at + _COUNT.size] = _COUNT.pack(connections)  # in one piece: `pack_into` writes zeros first
 
     def least(self, worker: int) -> int:
         """How many the one of the others has that has fewest; a great many where there is no other."""
@@ -48,6 +50,7 @@ class Turn:
         self._worker = worker
         self._open = 0
         self._over = False
+        self._waiting: Callable[[], None] | None = None
 
     def begin(self) -> None:
         """From now on connections are taken here."""
@@ -60,6 +63,9 @@ class Turn:
     def ended(self) -> None:
         """One fewer."""
         self._count(-1)
+        if self._waiting is not None and self.come():
+            waiting, self._waiting = self._waiting, None
+            waiting()
 
     def _count(self, more: int) -> None:
         self._open += more
@@ -70,6 +76,10 @@ class Turn:
         """Whether one more may be taken before others have had their chance."""
         least = self._turns.least(self._worker)
         return self._open <= least + least // _SLACK
+
+    def when_it_comes(self, then: Callable[[], None] | None) -> None:
+        """Call this once when enough have ended here; None: not any more."""
+        self._waiting = then
 
     def over(self) -> None:
         """None will be taken here any more."""

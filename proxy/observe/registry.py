@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from glob import glob
 from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, disable_created_metrics
 from prometheus_client import generate_latest as text_of
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 _EVERY: Final = 10.0  # seconds
 _GAUGES: Final[dict[str, tuple[str, Any]]] = {
     "redeo_process_resident_memory_bytes": ("Memory held", "livesum"),
@@ -37,11 +40,11 @@ def open_registry() -> Registry:
     then sums up all of them."""
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of no use here
     registry = CollectorRegistry()
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    if FOLDER not in os.environ:
         ProcessCollector(namespace="redeo", registry=registry)
         return Registry(registry, registry, lambda: None, lambda: text_of(registry))
     summed = CollectorRegistry()
-    MultiProcessCollector(summed)  # type: ignore[no-untyped-call]  # the library has no types here
+    _Files(summed)  # type: ignore[no-untyped-call]  # the library has no types here
     own = _Process(registry)
 
     def render() -> bytes:
@@ -49,6 +52,22 @@ def open_registry() -> Registry:
         return text_of(summed)
 
     return Registry(registry, summed, own.beat, render)
+
+
+class _Files(MultiProcessCollector):
+    """The library's, but for files that a worker has just made: those hold nothing yet, and it would fail on them."""
+
+    def collect(self) -> Iterable[Metric]:
+        paths = [path for path in glob(os.path.join(os.environ[FOLDER], "*.db")) if _holds_something(path)]
+        merged: Iterable[Metric] = self.merge(paths)  # type: ignore[no-untyped-call]  # as above, without types
+        return merged
+
+
+def _holds_something(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0
+    except FileNotFoundError:  # a worker has ended just now
+        return False
 
 
 class _Process:

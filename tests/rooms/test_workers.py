@@ -16,8 +16,11 @@ from proxy.systemd import Manager
 from proxy import workers
 from proxy.workers import Configuration, supervise
 
+def say(*words):
+    os.write(1, " ".join(map(str, words)).encode() + bytes([10]))  # in one piece: they all write to the same pipe
+
 def told(what):
-    return lambda: print(what, flush=True)
+    return lambda: say(what)
 
 manager = Manager(told("ready"), told("alive"), told("stopping"), told("reloading"))
 configuration = Configuration(lambda: 2, lambda: None, lambda: None)
@@ -50,7 +53,7 @@ def test_workers_that_cannot_start_end_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_during_the_start_ends_it(tmp_path: Path, number: signal.Signals) -> None:
-    process = supervised(tmp_path, "os.write(1, b'born' + bytes([10]))\ntime.sleep(60)\nreturn 0")
+    process = supervised(tmp_path, "say('born')\ntime.sleep(60)\nreturn 0")
     assert process.stdout is not None
     assert process.stdout.readline() == "born\n"
     process.send_signal(number)
@@ -93,7 +96,7 @@ time.sleep(60)
 
 def test_the_first_serves_before_the_others_are_born(tmp_path: Path) -> None:
     work = """
-print("born", flush=True)
+say("born")
 sys.stdin.readline()
 manager.ready()
 signal.pause()
@@ -122,7 +125,7 @@ try:
     time.sleep(600)
 except FileExistsError:
     pass
-print("serving", flush=True)
+say("serving")
 while True:
     manager.alive()
     time.sleep(0.05)
@@ -185,7 +188,7 @@ except FileExistsError:
     pass
 import asyncio
 async def follow():
-    link.follow(lambda news: print(os.getpid(), news.decode(), flush=True))
+    link.follow(lambda news: say(os.getpid(), news.decode()))
     await asyncio.sleep(60)
 asyncio.run(follow())
 """
