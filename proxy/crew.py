@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 
 import msgspec
 
@@ -34,10 +33,14 @@ class Held:
         return self._workers
 
     def renew(self) -> None:
-        """Read the files again. A fault changes nothing here, and is told by the workers."""
-        with suppress(ConfigError, UnsafeState, StoreUnavailable):
+        """Read the files again. A fault changes nothing here, and is told by the workers. TimeoutError passes."""
+        try:
             self.store = self._reopen()
-            self._workers = wanted(self.store)
+        except TimeoutError:
+            raise
+        except (ConfigError, UnsafeState, StoreUnavailable, OSError):
+            return
+        self._workers = wanted(self.store)
 
     def tell_of_restart(self) -> None:
         """For one process alone, after a reload: it has no supervisor that could start more."""

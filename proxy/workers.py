@@ -36,6 +36,7 @@ _FAST: Final = 60.0  # seconds; a worker that lived longer died for a reason of 
 _HEAD_START: Final = 0.1  # seconds of the first worker: the processor belongs to the first request
 _SILENCE: Final = 30.0  # seconds without a sign of life
 _SILENCE_LEAST: Final = 5.0
+_PATIENCE: Final = 2.0  # seconds for reading the configuration: a worker that hangs may hold its lock
 _LAST_WORDS: Final = 2.0  # seconds after the second signal
 _MAX_NEWS: Final = 4096
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -130,6 +131,7 @@ class _Supervisor:
         signal.set_wakeup_fd(self._woken[1], warn_on_full_buffer=False)
         for number in (*_SIGNALS, signal.SIGCHLD):
             signal.signal(number, _wake)
+        signal.signal(signal.SIGALRM, _too_long)
         gc.freeze()  # what is there is shared with every worker, as long as nobody looks at it
         self._start()
         gc.enable()
@@ -140,7 +142,7 @@ class _Supervisor:
             self._fill()
             self._look()
             self._report()
-        return 1 if self._failed else 0
+        return 0 if self._stopping and not self._failed else 1
 
     def _wait(self) -> None:
         ends: list[int | socket.socket] = [self._woken[0], *(worker.end for worker in self._workers.values())]
@@ -195,10 +197,15 @@ class _Supervisor:
         seat = min((number for number in range(MOST) if number not in taken), default=None)
         if seat is None:
             return  # those that leave still sit there
-        mine, its = link.pair()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until it is clear who hears them
         supervisor = os.getpid()
-        pid = os.fork()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until it is clear who hears them
+        try:
+            mine, its = link.pair()
+            pid = os.fork()
+        except OSError as exc:  # too many processes, no memory: it is tried again
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            _log.error("no worker could be started: %s", exc.strerror)
+            return
         if pid:
             its.close()
             now = time.monotonic()
@@ -220,7 +227,7 @@ class _Supervisor:
         if os.getppid() != supervisor:
             os._exit(1)
         signal.set_wakeup_fd(-1)
-        for number in (*_SIGNALS, signal.SIGCHLD):
+        for number in (*_SIGNALS, signal.SIGCHLD, signal.SIGALRM):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         for end in self._woken:
@@ -243,7 +250,17 @@ class _Supervisor:
                 if word in (Word.NEWS, Word.WELL):
                     self._pass_on(worker, word, said)
         if configured:
+            self._renew()
+
+    def _renew(self) -> None:
+        """Within a time, or not at all: whoever hangs could not be killed meanwhile."""
+        signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
+        try:
             self._configuration.renew()
+        except TimeoutError:
+            _log.warning("the configuration could not be read in time; the next worker begins with the one before")
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
 
     def _pass_on(self, source: _Worker, word: Word, said: bytes) -> None:
         key, _ = link.of_news(said)
@@ -310,12 +327,16 @@ class _Supervisor:
             self._failed = True
             self._signalled(signal.SIGTERM)
             return
-        self._configuration.renew()  # its successor begins with what is in force now
+        self._renew()  # its successor begins with what is in force now
         self._start()
 
 
 def _wake(_number: int, _frame: object) -> None:
     """The number stands in the pipe already (`set_wakeup_fd`)."""
+
+
+def _too_long(_number: int, _frame: object) -> None:
+    raise TimeoutError
 
 
 def _drain(end: int) -> bytes:

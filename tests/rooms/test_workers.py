@@ -205,3 +205,23 @@ asyncio.run(follow())
     assert sorted(heard.values()) == [["new"], ["old", "new", "ill", "well"]]
     process.terminate()
     process.communicate(timeout=30)
+
+
+def test_a_configuration_that_cannot_be_read_keeps_no_worker_from_being_replaced(tmp_path: Path) -> None:
+    work = """
+manager.ready()
+try:
+    os.close(os.open(sys.argv[0] + ".first", os.O_CREAT | os.O_EXCL))
+    return 3
+except FileExistsError:
+    say("serving")
+    signal.pause()
+"""
+    setting = "workers._PATIENCE = 0.2\nconfiguration = Configuration(lambda: 1, lambda: time.sleep(600), lambda: None)"
+    process = supervised(tmp_path, work, setting)
+    assert process.stdout is not None
+    lines = iter(process.stdout.readline, "")
+    assert "serving\n" in lines
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 0

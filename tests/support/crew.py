@@ -29,6 +29,7 @@ class Crew:
         self.settings = settings
         self.at: dict[int, aiohttp.ClientSession] = {}
         self._canaries = canaries
+        self._ended = False
 
     async def gather(self, count: int) -> list[int]:
         """Connect until there is a session for each of `count` living workers. Their pids."""
@@ -78,6 +79,12 @@ class Crew:
         await self.at.pop(worker).close()
         await self.until(lambda: not _lives(worker))
 
+    def end(self) -> None:
+        """Let the daemon stop; once is enough."""
+        if not self._ended:
+            self._ended = True
+            self.daemon.signal(signal.SIGTERM)
+
     async def until(self, true: Any) -> None:
         """Until this comes about, asked again and again."""
         async with asyncio.timeout(SECONDS):
@@ -121,7 +128,7 @@ async def crew(
             assert added.status == 201, added.body
         await team.gather(workers)
         yield team
-        daemon.signal(signal.SIGTERM)
+        team.end()
         assert await asyncio.to_thread(daemon.wait) == 0, daemon.log
     finally:
         for session in team.at.values():

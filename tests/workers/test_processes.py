@@ -20,7 +20,7 @@ import pytest
 from tests.support.canary import Canaries
 from tests.support.crew import Crew, crew
 from tests.support.process import Process
-from tests.support.upstream import Received, Wire, chat, chat_events, hang
+from tests.support.upstream import Received, Script, Wire, chat, chat_events, hang
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 REQUESTS = 'redeo_requests_total{operation="chat",status="200"}'
@@ -94,8 +94,8 @@ async def test_the_same_series_as_of_one_worker(tmp_path: Path, canaries: Canari
         ]
 
 
-async def test_more_and_fewer_workers_by_a_reload(tmp_path: Path, canaries: Canaries, provider: Any) -> None:
-    going_on = asyncio.Event()
+def held(going_on: asyncio.Event) -> Script:
+    """A stream that waits for this after its first piece."""
 
     async def slow(_: Received, wire: Wire) -> None:
         await wire.head(headers={"content-type": "text/event-stream"})
@@ -106,7 +106,50 @@ async def test_more_and_fewer_workers_by_a_reload(tmp_path: Path, canaries: Cana
             await wire.chunk(piece)
         await wire.end()
 
-    async with crew(tmp_path, canaries, {"openai": await provider(slow)}) as team:
+    return slow
+
+
+async def test_reloads_lose_nothing_and_a_stop_waits(tmp_path: Path, canaries: Canaries, provider: Any) -> None:
+    going_on, stop = asyncio.Event(), asyncio.Event()
+    providers = {"openai": await provider(held(going_on)), "groq": await provider(chat())}
+    async with crew(tmp_path, canaries, providers) as team:
+        streams = [asyncio.create_task(team.chat(worker, "openai/m", stream=True)) for worker in team.at]
+
+        async def asking() -> int:
+            count = 0
+            async with team.session() as session:
+                while not stop.is_set():
+                    assert (await team.chat(session, "groq/m")).status == 200
+                    count += 1
+            return count
+
+        askers = [asyncio.create_task(asking()) for _ in range(4)]
+        for number in range(8):
+            team.edit(models={f"m{number}": ["groq/m"]})
+            team.daemon.signal(signal.SIGHUP)
+            async with team.session() as session:
+                await team.until(lambda number=number, session=session: named(team, session, f"m{number}"))
+        stop.set()
+        assert min(await asyncio.gather(*askers)) > 0
+        team.end()
+        await team.until(lambda: draining(team))
+        going_on.set()
+        for stream in streams:
+            assert (await stream).body.endswith(b"data: [DONE]\n\n")
+
+
+async def named(team: Crew, session: aiohttp.ClientSession, model: str) -> bool:
+    listed = (await team.ask(session, "GET", "/v1/models")).json["data"]
+    return model in {entry["id"] for entry in listed}
+
+
+async def draining(team: Crew) -> bool:
+    return (await team.anybody("GET", "/readyz")).status == 503
+
+
+async def test_more_and_fewer_workers_by_a_reload(tmp_path: Path, canaries: Canaries, provider: Any) -> None:
+    going_on = asyncio.Event()
+    async with crew(tmp_path, canaries, {"openai": await provider(held(going_on))}) as team:
         team.edit(workers=4)
         await team.gather(4)
         streams = [asyncio.create_task(team.chat(worker, stream=True)) for worker in team.at]
