@@ -12,14 +12,11 @@ import gc
 import logging
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -28,6 +25,7 @@ from proxy import link
 from proxy.front.turns import MOST, Turn, Turns
 from proxy.harden import end_with_parent
 from proxy.link import LEAVE, Link, Word
+from proxy.metrics_folder import metrics_folder
 from proxy.systemd import Manager
 
 _log = logging.getLogger("redeo.workers")
@@ -40,8 +38,6 @@ _PATIENCE: Final = 2.0  # seconds for reading the configuration: a worker that h
 _LAST_WORDS: Final = 2.0  # seconds after the second signal
 _MAX_NEWS: Final = 4096
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
-_FOLDER: Final = "redeo-metrics-"
 
 Work = Callable[[Manager, Link], int]
 
@@ -60,37 +56,10 @@ def supervise(work: Work, manager: Manager, configuration: Configuration, watche
     `manager` hears of readiness once all of them serve, and of life as long as all of them live. `watched`: the
     seconds between two signs of life that it wants to hear.
     """
-    folder = tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=_place())
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
     silence = _SILENCE if watched is None else min(_SILENCE, max(_SILENCE_LEAST, watched * 1.2))
-    try:
+    with metrics_folder() as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         return _Supervisor(work, manager, configuration, silence).run()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _place() -> str | None:
-    """Memory rather than a disk, which may be full: a page of a mapped file that finds no room kills its process.
-
-    What a supervisor that was killed has left there is taken away.
-    """
-    if not os.access(_MEMORY, os.W_OK | os.X_OK):
-        return None
-    for left in _MEMORY.glob(f"{_FOLDER}*-*"):
-        with contextlib.suppress(OSError, ValueError):
-            if left.stat().st_uid == os.geteuid() and not _lives(int(left.name.split("-")[2])):
-                shutil.rmtree(left, ignore_errors=True)
-    return str(_MEMORY)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 class _Worker(msgspec.Struct, eq=False):
@@ -229,6 +198,7 @@ class _Supervisor:
         signal.set_wakeup_fd(-1)
         for number in (*_SIGNALS, signal.SIGCHLD, signal.SIGALRM):
             signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # it writes to a terminal that is not its own any more
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         for end in self._woken:
             os.close(end)

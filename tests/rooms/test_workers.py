@@ -145,7 +145,7 @@ while True:
     manager.alive()
     time.sleep(0.05)
 """
-    process = supervised(tmp_path, work)
+    process = supervised(tmp_path, work, "workers._LAST_WORDS = 0.3")
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.terminate()

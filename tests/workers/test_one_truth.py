@@ -93,7 +93,7 @@ async def test_changes_hold_in_all_workers_before_they_are_answered(tmp_path: Pa
 
         loads = [asyncio.create_task(load(worker)) for worker in await team.gather(2)]
         seen = set()
-        for number in range(24):
+        for number in range(15):
             key = canaries.key("openai")
             added = await team.anybody("POST", "/v1/providers", {"provider": "openai", "api_key": key})
             assert added.status == (201 if number % 3 == 0 else 200)
