@@ -189,6 +189,12 @@ class Server(web.Server):
         super().__init__(handler, request_factory=request_factory, **kwargs)
         self._patience = patience
         self._protocol_arguments = kwargs
+        self.lost: Callable[[], None] | None = None  # called once for each connection that has ended
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        if self.lost is not None:
+            self.lost()
 
     def __call__(self) -> RequestHandler:
         arguments = {k: v for k, v in self._protocol_arguments.items() if k != "handler_cancellation"}
