@@ -141,6 +141,7 @@ def one(results: Results, name: str, measure: Measure, how: Setting, turn: Runni
     except Fault as fault:
         if not isinstance(turn.subject, Peer):
             raise
+        results.add(turn.subject.name, fault.figures)
         results.failed.append(failed + str(fault).splitlines()[0])
 
 

@@ -16,7 +16,11 @@ _WAIT = 60.0  # seconds for a process to answer for the first time
 
 
 class Fault(Exception):
-    """What makes a measurement worthless; the message says what to do or where to look."""
+    """What makes a measurement worthless; the message says what to do or where to look. `figures`: those it had."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.figures: dict[str, float] = {}
 
 
 def free_port() -> int:

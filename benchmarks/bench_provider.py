@@ -22,7 +22,7 @@ PACKAGES = "apt-get install nginx-light libnginx-mod-http-lua wrk"
 MODEL = "gpt-4o-mini-2024-07-18"
 _HEAD = {"id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT", "created": 1741569952, "model": MODEL}
 _USAGE = {"prompt_tokens": 19, "completion_tokens": 10, "total_tokens": 29}
-TEXT = " considered"  # of every chunk
+TEXT = " considered"  # of every chunk; every second has a comma too, since LiteLLM ends a stream that repeats itself
 _WORDS = "What it says of itself is not what it does, so each of these was tried and the outcome written down. "
 ANSWER: dict[str, Any] = {
     **_HEAD,
@@ -67,14 +67,14 @@ if not say(bench.role) then return end
 ngx.sleep(math.random() * pace)
 if held then
   repeat
-    if not say(bench.chunk) then return end
+    if not say(bench.even) then return end
     for _ = 1, 10 do
       if ngx.shared.bench:get("held") then ngx.sleep(0.2) end
     end
   until not ngx.shared.bench:get("held")
 end
-for _ = 1, left do
-  if not say(bench.chunk) then return end
+for number = 1, left do
+  if not say(number % 2 == 0 and bench.even or bench.odd) then return end
   if not held then ngx.sleep(pace) end
 end
 ngx.print(bench.last)
@@ -138,9 +138,6 @@ def _event(choice: dict[str, object] | None, usage: object = None) -> str:
     return f"data: {json.dumps(event, separators=(',', ':'))}\n\n"
 
 
-CHUNK = _event({"delta": {"content": TEXT}})
-
-
 class Provider:
     """The running provider; counts what it was asked."""
 
@@ -149,7 +146,8 @@ class Provider:
         events = {
             "answer": json.dumps(ANSWER, separators=(",", ":")),
             "role": _event({"delta": {"role": "assistant", "content": "", "refusal": None}}),
-            "chunk": CHUNK,
+            "even": _event({"delta": {"content": TEXT}}),
+            "odd": _event({"delta": {"content": TEXT + ","}}),
             "last": _event({"delta": {}, "finish_reason": "stop"}),
             "usage": _event(None, _USAGE),
         }

@@ -140,7 +140,7 @@ def _ordered(rows: list[str]) -> list[str]:
 
 def _cells(results: Results, row: str, subject: str, figures: list[float]) -> list[str]:
     limit = results.of(LIMIT, row)
-    comparable = limit and subject != LIMIT and not row.startswith((HEAVIER, SECOND, COMPLETE, "chunks"))
+    comparable = limit and subject != LIMIT and not row.startswith((HEAVIER, SECOND, COMPLETE, ADDED, "chunks"))
     ratios = pairs(figures, limit, lambda a, b: a / b) if comparable else []
     want = next(
         (want for want in WANTED if want.row == row and (subject in results.ours or row.startswith(SECOND))), None
