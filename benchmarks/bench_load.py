@@ -7,6 +7,8 @@ import select
 import socket
 import subprocess
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,15 +115,24 @@ def at_rate(name: str, port: int, headers: dict[str, str], body: bytes, rate: fl
     A request that could not be sent in time counts from when it should have been sent.
     """
     request = as_bytes(port, headers, body)
-    idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(4)]
+    with ExitStack() as ends:
+
+        def connect() -> socket.socket:
+            return ends.enter_context(socket.create_connection(("127.0.0.1", port)))
+
+        times = _at_rate(name, connect, request, rate, int(rate * seconds))
+    return times[len(times) // 10 :]  # without those that were the first on their connection
+
+
+def _at_rate(name: str, connect: Callable[[], socket.socket], request: bytes, rate: float, total: int) -> list[float]:
+    idle = [connect() for _ in range(4)]
     busy: dict[socket.socket, tuple[float, bytes]] = {}
     times: list[float] = []
-    began, sent, total = time.perf_counter() + 0.05, 0, int(rate * seconds)
+    began, sent = time.perf_counter() + 0.05, 0
     while len(times) < total:
-        due = began + sent / rate
-        now = time.perf_counter()
+        due, now = began + sent / rate, time.perf_counter()
         if sent < total and now >= due:
-            connection = idle.pop() if idle else socket.create_connection(("127.0.0.1", port))
+            connection = idle.pop() if idle else connect()
             busy[connection] = (time.perf_counter() if now - due < 0.001 else due, b"")
             connection.sendall(request)
             sent += 1
@@ -137,9 +148,7 @@ def at_rate(name: str, port: int, headers: dict[str, str], body: bytes, rate: fl
                 times.append(time.perf_counter() - at)
                 del busy[connection]
                 idle.append(connection)
-    for connection in idle:
-        connection.close()
-    return times[len(times) // 10 :]  # without those that were the first on their connection
+    return times
 
 
 def _received(name: str, connection: socket.socket) -> bytes:
