@@ -168,8 +168,8 @@ def main() -> int:
     began, busy = time.monotonic(), os.getloadavg()[0]
     try:
         results = run(args)
-    except Fault as fault:
-        print(f"\nbench: {fault}", file=sys.stderr)
+    except (Fault, KeyboardInterrupt) as fault:
+        print(f"\nbench: {str(fault) or 'interrupted'}", file=sys.stderr)
         return 1
     print(table(results))
     minutes, where = (time.monotonic() - began) / 60, f"Python {platform.python_version()}, Linux {platform.release()}"

@@ -122,5 +122,7 @@ def cpu_of(pid: int) -> float | None:
 
 
 def used(before: dict[int, float], after: dict[int, float]) -> list[float]:
-    """CPU seconds between two readings of `Process.cpu`, of each process that was there for both."""
-    return [after[pid] - before[pid] for pid in before if pid in after]
+    """CPU seconds between two readings of `Process.cpu`, of each process; Fault where one of them has ended."""
+    if gone := before.keys() - after.keys():
+        raise Fault(f"processes that were measured have ended: {gone}")
+    return [after[pid] - before[pid] for pid in before]
