@@ -49,7 +49,10 @@ async def read(script: Script, count: int = 3) -> Streams:
             finally:
                 streams.close()
 
-        await asyncio.to_thread(run)
+        try:
+            await asyncio.to_thread(run)
+        finally:
+            await upstream.wait_requests(count)  # or the server ends before it has taken all of them
     return streams
 
 
