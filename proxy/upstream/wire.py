@@ -105,8 +105,9 @@ class Wire(asyncio.Protocol):
         elif len(body) <= _JOINED:
             transport.write(head + body)
         else:
-            transport.write(head)
-            self._body = memoryview(body)
+            view = memoryview(body)
+            self._body = view[_SLICE:] if len(body) > _SLICE else None
+            transport.writelines([head, view[:_SLICE]])  # one system call on uvloop, and no copy
             self._write_on()
 
     def pause(self) -> None:
@@ -317,8 +318,7 @@ class Wire(asyncio.Protocol):
         """Write until the transport has enough."""
         transport, body = self._transport, self._body
         while body is not None and transport is not None and not self._full:
-            rest = body[_SLICE:]
-            self._body = rest if rest else None
+            self._body = body[_SLICE:] if len(body) > _SLICE else None
             transport.write(body[:_SLICE])
             body = self._body
 
