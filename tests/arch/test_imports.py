@@ -25,7 +25,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "yaml": ("config.document", "config.catalogue"),
     "ruamel": ("config.connections",),
     "prometheus_client": ("proxy.observe.*", "proxy.workers"),
-    "watchfiles": ("config.store",),
+    "watchfiles": ("config.notice",),
     "shtab": ("proxy.cli.completion",),
     "uvloop": ("proxy.daemon",),
     "ssl": ("proxy.upstream.client", "proxy.quick_start", "proxy.cli.doctor_machine"),
