@@ -27,6 +27,7 @@ from aiohttp import web
 
 import admin_api
 from admin_api.ports import TestResult
+from config import cipher
 from config.daemon_key import daemon_key
 from config.errors import ConfigError, StoreUnavailable, UnsafeState
 from config.generation import Generation
@@ -265,7 +266,8 @@ def serve(*, config: Path | None = None, state_dir: Path | None = None, listen: 
     configure("info")
     generation = Generation()
     try:
-        store, key = open_store(config, state_dir, env, generation)
+        with cipher.beside():
+            store, key = open_store(config, state_dir, env, generation)
         inherited = systemd.listen_fds()
         refuse_remote(inherited, allow_remote=store.current.settings.allow_remote)
         sockets = inherited or [_own_socket(store, listen, env)]
@@ -274,7 +276,6 @@ def serve(*, config: Path | None = None, state_dir: Path | None = None, listen: 
         return 1
     configure_level(store.current)
     _greet(store, sockets)
-
     interval = systemd.watchdog_interval()
 
     def work(manager: systemd.Manager) -> int:

@@ -21,7 +21,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         "admin_api",
         "admin_api.*",
     ),
-    "cryptography": ("config.sealing", "proxy.upstream.sign"),
+    "cryptography": ("config.cipher", "proxy.upstream.sign"),
     "yaml": ("config.document", "config.catalogue"),
     "ruamel": ("config.connections",),
     "prometheus_client": ("proxy.observe.*", "proxy.workers"),
