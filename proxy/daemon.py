@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from proxy import quick_start  # isort: skip - before aiohttp is imported
+from proxy import quick_start  # noqa: F401  # isort: skip - before aiohttp is imported
 from aiohttp import web
 
 import admin_api
@@ -34,7 +34,7 @@ from config.generation import Generation
 from config.model import Connection, Snapshot
 from config.paths import Paths
 from config.store import ConfigStore
-from proxy import systemd
+from proxy import systemd, upkeep
 from proxy.engine import Attempter, Engine, Interrupt, probe
 from proxy.front import FRONT, Front, Runner, Site, ops, quiet_loop, routes
 from proxy.front import guard as front_guard
@@ -103,7 +103,7 @@ class Daemon(msgspec.Struct):
         for sock in self.sockets:
             await Site(self._runner, sock).start()
         self.store.subscribe(self._changed)
-        self._tasks.append(loop.create_task(self._watch()))
+        self._tasks += map(loop.create_task, (self._watch(), upkeep.keep_tidy(lambda: not self.front.active)))
 
     def _patience(self) -> float:
         return self.store.current.settings.limits.client_idle_seconds
@@ -332,7 +332,7 @@ async def _serve(
     await daemon.start()
     stop = asyncio.Event()
     _on_signals(daemon, stop)
-    quick_start.started()
+    upkeep.settle()
     manager.ready()
     dog = asyncio.create_task(_feed_watchdog(sockets[0], manager, interval, stop))
     await stop.wait()

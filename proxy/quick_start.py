@@ -53,11 +53,5 @@ def import_aiohttp() -> None:
     package.__class__ = _Later
 
 
-def started() -> None:
-    """All is imported: what is there stays, and the collector need not look at it again."""
-    gc.enable()
-    gc.freeze()
-
-
 gc.disable()
 import_aiohttp()
