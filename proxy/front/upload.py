@@ -11,7 +11,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from aiohttp import StreamReader, web
+from aiohttp import web
+from aiohttp.streams import StreamReader
 
 from config.model import Limits
 from proxy.front.errors import Refused
