@@ -24,7 +24,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "yaml": ("config.document", "config.catalogue"),
     "ruamel": ("config.connections",),
     "prometheus_client": ("proxy.observe.*", "proxy.workers"),
-    "watchfiles": ("config.notice",),
+    "watchfiles": ("config.store",),
     "shtab": ("proxy.cli.completion",),
     "uvloop": ("proxy.daemon",),
     "httptools": ("proxy.upstream.wire",),
