@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -218,7 +219,7 @@ class ProviderSpec(msgspec.Struct, frozen=True):
         return self.credential in (Credential.API_KEY, Credential.SERVICE_ACCOUNT)
 
 
-class Connection(msgspec.Struct, frozen=True):
+class Connection(msgspec.Struct, frozen=True, dict=True):
     """A provider that the user has a key for (or that needs none), ready to be used.
 
     `fault` says why it cannot be used although it is configured (an unset variable, a key that cannot be
@@ -235,13 +236,13 @@ class Connection(msgspec.Struct, frozen=True):
     base_url: str
     fault: str | None = None
 
-    @property
+    @cached_property
     def origin(self) -> str:
         """`scheme://host[:port]` of where its requests go."""
         parts = urlsplit(self.base_url)
         return f"{parts.scheme}://{parts.netloc}"
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """What makes observed facts about this connection stay true: id, address, key."""
         return f"{self.provider}|{self.base_url}|{self.secret.fingerprint if self.secret else '-'}"
@@ -259,8 +260,7 @@ class Connection(msgspec.Struct, frozen=True):
 
     def context_tokens(self, model: str | None) -> int:
         """How many tokens this model is declared to read; 0 where that is not said."""
-        found = [size for pattern, size in self.spec.context_tokens if fnmatchcase(model or "", pattern)]
-        return found[-1] if found else 0
+        return next((size for name, size in reversed(self.spec.context_tokens) if fnmatchcase(model or "", name)), 0)
 
     def speaks(self, operation: Operation, model: str | None = None) -> bool:
         """Whether the provider serves `operation`, of this model, in its own dialect."""
@@ -308,6 +308,7 @@ class Connection(msgspec.Struct, frozen=True):
         return join_url(self.base_url, path) + tail
 
 
+@lru_cache(1024)
 def join_url(base: str, path: str) -> str:
     """`path` appended to `base`; leading `../` drop segments of the base; a doubled version is written once."""
     base = base.rstrip("/")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -23,7 +22,7 @@ import msgspec
 from msgspec.structs import replace
 
 from config import connections as file
-from config import durable, endpoints, schema
+from config import durable, endpoints, notice, schema
 from config.document import parse
 from config.errors import (
     ConfigError,
@@ -41,8 +40,7 @@ from config.paths import Paths, read_secure, read_vouched, secure_folder
 from config.sealing import Keyring, binding, load_keyring
 
 _log = logging.getLogger("redeo.config")
-_DEBOUNCE_MS: Final = 100
-_LOOK_MS: Final = 3000
+_LOOK: Final = 3.0  # seconds
 _READINGS: Final = 4
 _TOLD: Final = 4
 
@@ -268,24 +266,14 @@ class ConfigStore:
 
         Besides, the files are looked at every few seconds: a folder may not exist yet, a watcher may miss something.
         """
-        awatch = (await asyncio.to_thread(importlib.import_module, "watchfiles")).awatch
-        mine = {str(self.paths.config_file), str(self.paths.connections), str(self.paths.master_key)}
+        files = (self.paths.config_file, self.paths.connections, self.paths.master_key)
         folders = {self.paths.state_dir, self.paths.config_file.parent}
-        await self._reload_if_changed()
         while True:
             there = {folder for folder in folders if folder.is_dir()}
-            async for _ in awatch(
-                *there,
-                watch_filter=lambda _, path: path in mine,
-                debounce=_DEBOUNCE_MS,
-                step=20,
-                recursive=False,
-                rust_timeout=_LOOK_MS,
-                yield_on_timeout=True,
-            ):
+            async with notice.over(files, there) as noticed:
                 await self._reload_if_changed()
-                if there != {folder for folder in folders if folder.is_dir()}:
-                    break
+                while await noticed.wait(_LOOK) and there == {folder for folder in folders if folder.is_dir()}:
+                    await self._reload_if_changed()
 
     async def _reload_if_changed(self) -> None:
         """Our own writes come back as events too; reading them again changes nothing and tells nobody."""

@@ -19,7 +19,8 @@ from config.paths import Paths
 from config.store import ConfigStore
 from fuzz.draw import Draw
 from proxy.daemon import build
-from proxy.front import Runner
+from proxy.front import Door, Runner
+from proxy.front.door import DIRECT
 from proxy.front.hosts import host_allowed, origin_allowed
 
 KEY = "rd-fuzz-key-0123456789abcdefghijklm"
@@ -121,7 +122,8 @@ class _Door:
             return web.Response(status=299)
 
         app.middlewares.append(note)
-        runner = Runner(app, patience=lambda: 60.0, shutdown_timeout=0.1)
+        app[DIRECT].clear()  # all of it through the middleware
+        runner = Runner(app, Door(app), patience=lambda: 60.0, shutdown_timeout=0.1)
         await runner.setup()
         return runner
 

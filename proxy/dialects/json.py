@@ -6,11 +6,13 @@ valid enough for the providers and pass. Errors come as ValueError, whatever the
 
 from __future__ import annotations
 
+import codecs
 import json
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import msgspec
 
+_PIECE: Final = 1 << 16
 _decode = msgspec.json.Decoder().decode
 _heads = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -55,6 +57,20 @@ def top_level(data: bytes) -> dict[str, msgspec.Raw]:
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return {key: msgspec.Raw(json.dumps(item).encode()) for key, item in value.items()}
+
+
+def is_text(body: bytes) -> bool:
+    """Whether it is UTF-8 (RFC 8259, section 8.1): strings that are not looked into could hold anything."""
+    if body.isascii():
+        return True
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for at in range(0, len(body), _PIECE):  # in pieces: the whole as a text would take four times its room
+            decoder.decode(body[at : at + _PIECE])
+        decoder.decode(b"", True)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _lenient(data: bytes) -> Any:

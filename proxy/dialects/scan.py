@@ -347,39 +347,3 @@ def anthropic_usage(usage: object, before: Usage | None = None) -> Usage | None:
         cache_write=_int(usage.get("cache_creation_input_tokens", old.cache_write)),
         input_includes_cache=False,
     )
-
-
-_MUST_HAVE: Final[Mapping[Operation, tuple[str, ...]]] = {
-    Operation.CHAT: ("choices",),
-    Operation.COMPLETIONS: ("choices",),
-    Operation.MESSAGES: ("content",),
-    Operation.RESPONSES: ("object", "output", "id"),  # lists, deletions and compactions too
-    Operation.GEMINI: ("candidates", "promptFeedback"),
-    Operation.GEMINI_EMBED: ("embeddings",),
-    Operation.GEMINI_EMBED_ONE: ("embedding",),
-    Operation.COHERE_EMBED: ("embeddings",),
-    Operation.GEMINI_COUNT: ("totalTokens",),
-    Operation.EMBEDDINGS: ("data", "embeddings"),
-    Operation.COUNT_TOKENS: ("input_tokens",),
-    Operation.RESPONSES_COUNT: ("input_tokens",),
-}
-
-
-def judge_whole(operation: Operation, value: object) -> tuple[Usage | None, Mapping[str, Any] | None, str | None]:
-    """A whole answer: its usage, the error it really is, or why it is no answer of this operation."""
-    if not isinstance(value, dict):
-        return None, None, "the answer is not a JSON object"
-    error = value.get("error")
-    needed = _MUST_HAVE.get(operation)
-    whole = any(value.get(key) is not None for key in needed) if needed else bool(value) and not error
-    failed = operation is Operation.RESPONSES and value.get("status") == "failed"
-    if error and (failed or not whole):
-        return None, error if isinstance(error, dict) else {"message": str(error)[:300]}, None
-    if operation in (Operation.CHAT, Operation.COMPLETIONS) and value.get("choices") == []:
-        return None, None, "the answer has no choice in it"
-    if not whole:
-        return None, None, f"the answer has no `{needed[0]}`" if needed else "the answer is empty"
-    if operation is Operation.GEMINI:
-        return google_usage(value.get("usageMetadata")), None, None
-    count = anthropic_usage if operation is Operation.MESSAGES else openai_usage
-    return count(value.get("usage")), None, None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from hashlib import blake2b
 from typing import Final
 
@@ -32,6 +33,7 @@ _LONG: Final = 1024 * 1024  # longer ones are media
 Find = Callable[[bytes], list[bytes]]
 
 
+@cache
 def finder(operation: Operation) -> Find:
     """Finds the digests of what is sealed in a body or an event of this operation."""
     known = _FIELDS.get(operation)

@@ -8,7 +8,6 @@ nested keys, keys in strings and odd white space cannot deceive it, and many of 
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 import secrets
@@ -20,13 +19,16 @@ from typing import Final
 
 import msgspec
 
-from proxy.dialects.json import decode, encode, top_level
+from proxy.dialects.json import decode, encode, is_text, top_level
 
 MAX_MODEL: Final = 256
-_PIECE: Final = 1 << 16
 _SPACE: Final = b" \t\r\n"
 _ALPHABET: Final = digits + ascii_letters
 _TRIES: Final = 200  # for a marker: of its 14 million beginnings a text of 64 MiB may hold half
+_SMALL: Final = 4096  # bytes: up to here searching is faster than walking
+_MODEL: Final = b'"model"'
+_STEP: Final = re.compile(rb'[ \t\r\n]*[{,][ \t\r\n]*"([^"\\]*)"[ \t\r\n]*:[ \t\r\n]*')
+_END: Final = re.compile(rb"[ \t\r\n]*}[ \t\r\n]*\Z")
 _AFTER_KEY: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SCALAR: Final = re.compile(rb"[^,}\]\s]+")
@@ -43,13 +45,15 @@ class Repeated(NotFound):
 class Head(msgspec.Struct, frozen=True):
     """What of a request body has to be known to send it on; the body itself stays bytes.
 
-    `include_usage` is None where the client said nothing of it.
+    `include_usage` is None where the client said nothing of it; `model_at` is where the value of `model` stands, as far
+    as that was easily found.
     """
 
     model: str | None
     stream: bool
     include_usage: bool | None
     fields: frozenset[str]
+    model_at: tuple[int, int] | None = None
 
 
 class BadBody(Exception):
@@ -68,9 +72,10 @@ def peek(body: bytes) -> Head:
         fields = top_level(body)
     except ValueError as exc:
         raise BadBody(f"the body is not a JSON object: {_reason(body, exc)}") from None
-    if not _is_text(body):
+    if not is_text(body):
         raise BadBody("the body is not UTF-8 text")
-    if _stands_twice(body, "model"):
+    at = _model_at(body, fields) if "model" in fields else None
+    if at is None and _stands_twice(body, "model"):
         raise BadBody("the body names `model` twice; readers disagree which one counts", "model", "duplicate_model")
     model = decode(fields["model"]) if "model" in fields else None
     if model is not None and (not isinstance(model, str) or not model):
@@ -80,21 +85,39 @@ def peek(body: bytes) -> Head:
     stream = "stream" in fields and decode(fields["stream"]) is True
     options = decode(fields["stream_options"]) if "stream_options" in fields else None
     asked = options.get("include_usage") if isinstance(options, dict) else None
-    return Head(model, stream, asked if isinstance(asked, bool) else None, frozenset(fields))
+    return Head(model, stream, asked if isinstance(asked, bool) else None, frozenset(fields), at)
 
 
-def _is_text(body: bytes) -> bool:
-    """Whether it is UTF-8 (RFC 8259, section 8.1): strings that are not looked into could hold anything."""
-    if body.isascii():
-        return True
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        for at in range(0, len(body), _PIECE):  # in pieces: the whole as a text would take four times its room
-            decoder.decode(body[at : at + _PIECE])
-        decoder.decode(b"", True)
-    except UnicodeDecodeError:
-        return False
-    return True
+def _model_at(body: bytes, fields: Mapping[str, msgspec.Raw]) -> tuple[int, int] | None:
+    """Where the value of `model` stands, for a body that has one; None where that is not easily found."""
+    if len(body) > _SMALL:
+        return _walked(body, fields, "model")
+    key = body.find(_MODEL)
+    if key < 0 or body.find(_MODEL, key + 1) >= 0 or b"\\u00" in body:
+        return None  # the only such text is the key, as long as none is spelt with escapes
+    after = _AFTER_KEY.match(body, key + len(_MODEL))
+    if after is None:
+        return None
+    value = bytes(fields["model"])
+    return (after.end(), after.end() + len(value)) if body.startswith(value, after.end()) else None
+
+
+def _walked(body: bytes, fields: Mapping[str, msgspec.Raw], key: str) -> tuple[int, int] | None:
+    """Where the value of a key of the top level stands, found by going from key to key over the values in between.
+
+    None where the way does not lead to the end: a key is there twice, or is written with escapes.
+    """
+    at, found = 0, None
+    for name, value in fields.items():
+        step = _STEP.match(body, at)
+        if step is None or step[1] != name.encode():
+            return None
+        at = step.end() + memoryview(value).nbytes
+        if name == key:
+            found = step.end(), at
+            if body[step.end() : at] != bytes(value):
+                return None
+    return found if _END.match(body, at) else None
 
 
 def field(body: bytes, name: str) -> object:
@@ -254,8 +277,10 @@ def append_field(body: bytes, key: str, value: object) -> bytes:
     return inner + comma + encode(key) + b":" + encode(value) + body[len(inner) :]
 
 
-def with_model(body: bytes, model: str) -> bytes:
-    """The body asking for another model."""
+def with_model(body: bytes, model: str, at: tuple[int, int] | None = None) -> bytes:
+    """The body asking for another model; `at`: where the name stands, if that is known."""
+    if at is not None:
+        return b"".join((body[: at[0]], encode(model), memoryview(body)[at[1] :]))
     try:
         out = replace_value(body, "model", model)
         if decode(top_level(out)["model"]) == model:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -19,7 +19,7 @@ from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
 from proxy.engine.heard import Translated
 from proxy.engine.outcome import MAX_ERROR_BYTES, Follower, Incoming, Outcome, Refusal, read_body
 from proxy.engine.pace import Pace
-from proxy.engine.relay import Relay
+from proxy.engine.relay import ClassifyError, Relay
 from proxy.engine.renamed import under_asked_name
 from proxy.engine.repeat import is_stateless
 from proxy.engine.translate import Written, origin_of, to_client, to_upstream
@@ -40,13 +40,29 @@ _DIALECTS: Final = frozenset(
 )
 
 
-class Hearer(msgspec.Struct, frozen=True):
-    """Who hears how an attempt goes: `head` makes the client's headers out of the provider's, `answered` is told the
-    provider's status, `begun` that the first content is there, with the outcome that is still to come."""
+class Order(Protocol):
+    """One attempt to be made, and who hears how it goes. `written`: what is sent instead of the client's own bytes;
+    `seconds`: until its first content; `alone`: its text has to come fast enough unless this says so; `follower`: where
+    another may go on with what breaks off."""
 
-    head: Callable[[int, list[tuple[str, str]]], list[tuple[str, str]]]
-    answered: Callable[[int], None]
-    begun: Callable[[Outcome], None]
+    call: Call
+    candidate: Candidate
+    written: Written | None
+    routing: Routing
+    timeouts: Timeouts
+    seconds: float
+    reply: Reply
+    alone: Callable[[], bool] | None
+    follower: Follower | None
+
+    def head(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The client's headers, made out of the provider's."""
+
+    def answered(self, status: int) -> None:
+        """The provider has answered with this status."""
+
+    def begun(self, coming: Outcome) -> None:
+        """The first content is there, with the outcome that is still to come."""
 
 
 class Attempter(msgspec.Struct, frozen=True):
@@ -58,111 +74,83 @@ class Attempter(msgspec.Struct, frozen=True):
     wall: Callable[[], datetime]
     interrupt: Interrupt
 
-    async def run(
-        self,
-        call: Call,
-        candidate: Candidate,
-        written: Written | None,
-        routing: Routing,
-        timeouts: Timeouts,
-        seconds: float,
-        reply: Reply,
-        hearer: Hearer,
-        *,
-        alone: Callable[[], bool] | None = None,
-        follower: Follower | None = None,
-    ) -> Outcome:
-        """One attempt within `seconds` until its first content. `alone`: its text has to come fast enough unless this
-        says so; `follower`: where another may go on with what breaks off."""
-        started = self.now()
-        connection = candidate.connection
+    async def run(self, order: Order) -> Outcome:
+        """One attempt to its end."""
+        started, dog = self.now(), Watchdog()
+        response: UpstreamResponse | None = None
         try:
-            with Watchdog() as dog:
-                dog.arm(FaultKind.TIMEOUT, seconds)
-                response, hide = await self._sent(call, candidate, written, routing, timeouts.connect)
-        except MissingCredential:
-            return Outcome(Fault(FaultKind.AUTH, f"{connection.provider} has no API key", Phase.NOT_SENT))
-        except (UpstreamError, ClockExpired) as exc:
-            return Outcome(_unanswered(connection, exc))
-        try:
-            hearer.answered(response.status)
-            left = max(0.001, seconds - (self.now() - started))
+            with dog:
+                dog.arm(FaultKind.TIMEOUT, order.seconds)
+                response, hide = await self._sent(order)
+            order.answered(response.status)
+            left = max(0.001, order.seconds - (self.now() - started))
             if not 200 <= response.status < 300:
-                return await self._refused(call, connection, response, hearer, min(left, _ERROR_SECONDS), written)
-            answer, headers, late = self._incoming(call, candidate, response, written, routing)
-            translated = answer if isinstance(answer, Translated) else None
-            classify = partial(_classify, connection, self.wall)
-            relay = Relay(
-                call=call,
-                reply=reply,
-                response=answer,
-                head=lambda: [*hearer.head(response.status, headers), *late()],
-                timeouts=timeouts,
-                first_byte=left,
-                who=connection.provider,
-                classify=translated.judge if translated is not None else classify,
-                now=self.now,
-                interrupt=self.interrupt,
-                begun=hearer.begun,
-                scrub=_scrubber(connection),
-                verbatim=translated is None,
-                pace=None if alone is None else Pace(routing.min_chars_per_second, timeouts.first_byte, alone),
-                follower=follower,
-            )
-            outcome = await self._relay(relay, response, hide, left)
-            return outcome if translated is None else _told(call, translated, outcome)
+                return await self._refused(order, response, dog, min(left, _ERROR_SECONDS))
+            relay = self._relay(order, response, dog, left)
+            outcome = await self._way(relay, response, hide)
+        except MissingCredential:
+            who = order.candidate.connection.provider
+            return Outcome(Fault(FaultKind.AUTH, f"{who} has no API key", Phase.NOT_SENT))
+        except (UpstreamError, ClockExpired) as exc:
+            return Outcome(_unanswered(order.candidate.connection.provider, exc))
         finally:
-            response.close()
+            dog.close()
+            if response is not None:
+                response.close()
+        return outcome if relay.verbatim else _told(order.call, relay.response, outcome)
 
-    async def _sent(
-        self,
-        call: Call,
-        candidate: Candidate,
-        written: Written | None,
-        routing: Routing,
-        connect: float,
-        *,
-        again: bool = True,
-    ) -> tuple[UpstreamResponse, bool]:
+    async def _sent(self, order: Order, *, again: bool = True) -> tuple[UpstreamResponse, bool]:
         """The head of the answer, and what `_request` says. `again`: an access token that is refused though it should
         still hold is replaced by a fresh one, once: nothing was done for it."""
-        connection = candidate.connection
+        call, connection, written = order.call, order.candidate.connection, order.written
         operation = written.via if written is not None and written.translated else call.operation
         token = await self.tokens.token(connection) if needs_token(connection, operation) else None
-        request, hide = self._request(call, candidate, written, routing, connect, token)
+        request, hide = self._request(order, token)
         response = await self.client.send(connection, request, again=is_stateless(call))
         stale = response.status == 401 and token is not None and self.tokens.forget(connection, token)
         if not (stale and again):
             return response, hide
         response.close()
-        return await self._sent(call, candidate, written, routing, connect, again=False)
+        return await self._sent(order, again=False)
 
-    def _incoming(
-        self, call: Call, candidate: Candidate, response: UpstreamResponse, written: Written | None, routing: Routing
-    ) -> tuple[Incoming, list[tuple[str, str]], Callable[[], list[tuple[str, str]]]]:
-        """The answer as the relay reads it, its headers for the client, and those known when they go out."""
-        headers, connection = passing.to_client(response.headers), candidate.connection
+    def _relay(self, order: Order, response: UpstreamResponse, dog: Watchdog, left: float) -> Relay:
+        """Who carries the answer to the client."""
+        call, connection, written = order.call, order.candidate.connection, order.written
+        headers = passing.to_client(response.headers)
+        answer: Incoming
         if written is None or not written.translated:
-            own = under_asked_name(response, call, candidate.model, routing)
-            return own, headers, list if written is None else partial(told.named, written.dropped)
-        judge = partial(_judged, connection, self.wall)
-        answer = Translated(response, call, written, origin_of(connection), self.now, judge)
-        return (
-            answer,
-            to_client(headers, stream=answer.streamed),
-            lambda: told.named((*written.dropped, *answer.missing)),
+            answer = under_asked_name(response, call, order.candidate.model, order.routing)
+            classify: ClassifyError = partial(_classify, connection, self.wall)
+            dropped = () if written is None else written.dropped
+            head = partial(_head, order, headers, dropped)
+        else:
+            judge = partial(_judged, connection, self.wall)
+            answer = translated = Translated(response, call, written, origin_of(connection), self.now, judge)
+            classify = translated.judge
+            head = partial(_head_of_translated, order, to_client(headers, stream=translated.streamed), translated)
+        slowest = order.routing.min_chars_per_second
+        return Relay(
+            call=call,
+            reply=order.reply,
+            response=answer,
+            head=head,
+            timeouts=order.timeouts,
+            first_byte=left,
+            who=connection.provider,
+            classify=classify,
+            now=self.now,
+            interrupt=self.interrupt,
+            dog=dog,
+            begun=order.begun,
+            scrub=_scrubber(connection),
+            verbatim=written is None or not written.translated,
+            pace=None if order.alone is None else Pace(slowest, order.timeouts.first_byte, order.alone),
+            follower=order.follower,
         )
 
-    def _request(
-        self,
-        call: Call,
-        candidate: Candidate,
-        written: Written | None,
-        routing: Routing,
-        connect: float,
-        token: str | None,
-    ) -> tuple[UpstreamRequest, bool]:
+    def _request(self, order: Order, token: str | None) -> tuple[UpstreamRequest, bool]:
         """The request as it goes upstream, and whether the usage chunk was asked for by us alone."""
+        call, candidate, written = order.call, order.candidate, order.written
         connection = candidate.connection
         operation, passed = call.operation, list(call.headers)
         if written is not None and written.translated:
@@ -172,7 +160,7 @@ class Attempter(msgspec.Struct, frozen=True):
             hide = call.stream and call.operation is Operation.CHAT and call.include_usage is not True
             url = connection.url(operation, model=candidate.model or call.model, stream=call.stream)
         else:
-            body, hide = _body(call, candidate, routing) if written is None else (written.body, False)
+            body, hide = _body(call, candidate, order.routing) if written is None else (written.body, False)
             url = connection.url(
                 operation,
                 call.tail,
@@ -182,24 +170,17 @@ class Attempter(msgspec.Struct, frozen=True):
             )
             url += ("&" if "?" in url else "?") + call.query if call.query else ""
         given = {name for name, _ in passed}
-        fixed = [(name, value) for name, value in connection.spec.headers.items() if name.lower() not in given]
+        passed += [(name, value) for name, value in connection.spec.headers.items() if name.lower() not in given]
         if "user-agent" not in given:
-            fixed.append(("user-agent", USER_AGENT))
-        headers = [*passed, *fixed, ("accept-encoding", "identity")]
-        url, credential = sign(connection, operation, url, method=call.method, headers=headers, body=body, token=token)
-        return UpstreamRequest(call.method, url, [*headers, *credential], body, connect), hide
+            passed.append(("user-agent", USER_AGENT))
+        passed.append(("accept-encoding", "identity"))
+        url, credential = sign(connection, operation, url, method=call.method, headers=passed, body=body, token=token)
+        return UpstreamRequest(call.method, url, [*passed, *credential], body, order.timeouts.connect), hide
 
-    async def _refused(
-        self,
-        call: Call,
-        connection: Connection,
-        response: UpstreamResponse,
-        hearer: Hearer,
-        seconds: float,
-        written: Written | None,
-    ) -> Outcome:
+    async def _refused(self, order: Order, response: UpstreamResponse, dog: Watchdog, seconds: float) -> Outcome:
+        call, connection, written = order.call, order.candidate.connection, order.written
         try:
-            with Watchdog() as dog:
+            with dog:
                 body = await read_body(response, dog, seconds, MAX_ERROR_BYTES)
         except (UpstreamError, ClockExpired):
             body = b""  # the status alone has to do
@@ -211,45 +192,57 @@ class Attempter(msgspec.Struct, frozen=True):
         if written is not None and written.translated:
             passed = to_client(passed, stream=False)
             status, body = told.refused(call, fault, said_in(body, response.headers))
-        headers = hearer.head(status, passed)
-        return Outcome(fault, refusal=Refusal(status, headers, body))
+        return Outcome(fault, refusal=Refusal(status, order.head(passed), body))
 
-    async def _relay(self, relay: Relay, response: UpstreamResponse, hide: bool, seconds: float) -> Outcome:
-        call = relay.call
-        kind = relay.response.header("content-type").partition(";")[0].strip().lower()
-        if relay.response.header("content-encoding").lower() not in ("", "identity"):
+    def _way(self, relay: Relay, response: UpstreamResponse, hide: bool) -> Awaitable[Outcome]:
+        """How the answer goes, by its type."""
+        call, answer = relay.call, relay.response
+        kind = answer.header("content-type").partition(";")[0].strip().lower()
+        if answer.header("content-encoding").lower() not in ("", "identity"):
             return _no_answer(relay, "answered in an encoding that was not asked for")
         asked = call.stream or call.method != "POST" or call.operation not in _DIALECTS
         if kind == "text/event-stream" and not asked:
             return _no_answer(relay, "answered with a stream that was not asked for")
         if kind == "text/event-stream" or (call.stream and kind in _VAGUE):
             scanner = scan.scanner(call.operation, hide_usage=hide, choices=_choices(call, relay))
-            if isinstance(relay.response, Translated) and relay.response.begun is not None:
-                scanner.begun, scanner.sequence = relay.response.begun
-            return await relay.stream(scanner)
+            if isinstance(answer, Translated) and answer.begun is not None:
+                scanner.begun, scanner.sequence = answer.begun
+            return relay.stream(scanner)
         if kind in _JSON and call.stream and call.operation in _DIALECTS:
-            return await self._whole_for_stream(relay, response, seconds)
+            return _whole_for_stream(relay, response)
         if call.operation in _OPAQUE and kind not in (*_JSON, "text/html"):
-            return await relay.opaque()
+            return relay.opaque()
         if kind in _JSON or kind in _VAGUE:
-            return await relay.whole(relay.timeouts.total)
+            return relay.whole(relay.timeouts.total)
         return _no_answer(relay, f"answered with {kind or 'no content type'!s:.60}")
 
-    async def _whole_for_stream(self, relay: Relay, response: UpstreamResponse, seconds: float) -> Outcome:
-        """A stream was asked for and one JSON text came: an error under status 200, or no answer at all."""
-        try:
-            with Watchdog() as dog:
-                body = await read_body(response, dog, seconds, MAX_ERROR_BYTES)
-        except (UpstreamError, ClockExpired) as exc:
-            return Outcome(_unanswered_text(relay.who, exc))
-        value = decode_object(relay.scrub(body)) or {}
-        error = value.get("error")
-        if error and isinstance(error, dict | str):
-            return Outcome(relay.classify(error if isinstance(error, dict) else value))
-        return Outcome(Fault(FaultKind.BAD_UPSTREAM, f"{relay.who} answered with one JSON text instead of a stream"))
+
+def _head(order: Order, headers: list[tuple[str, str]], dropped: tuple[str, ...]) -> list[tuple[str, str]]:
+    told_of = told.named(dropped)
+    return [*order.head(headers), *told_of] if told_of else order.head(headers)
 
 
-def _no_answer(relay: Relay, what: str) -> Outcome:
+def _head_of_translated(order: Order, headers: list[tuple[str, str]], answer: Translated) -> list[tuple[str, str]]:
+    """With what question and answer had to leave out, as far as that is known when the head goes out."""
+    written = order.written
+    return _head(order, headers, (*(written.dropped if written is not None else ()), *answer.missing))
+
+
+async def _whole_for_stream(relay: Relay, response: UpstreamResponse) -> Outcome:
+    """A stream was asked for and one JSON text came: an error under status 200, or no answer at all."""
+    try:
+        with relay.dog:
+            body = await read_body(response, relay.dog, relay.first_byte, MAX_ERROR_BYTES)
+    except (UpstreamError, ClockExpired) as exc:
+        return Outcome(_unanswered(relay.who, exc))
+    value = decode_object(relay.scrub(body)) or {}
+    error = value.get("error")
+    if error and isinstance(error, dict | str):
+        return Outcome(relay.classify(error if isinstance(error, dict) else value))
+    return Outcome(Fault(FaultKind.BAD_UPSTREAM, f"{relay.who} answered with one JSON text instead of a stream"))
+
+
+async def _no_answer(relay: Relay, what: str) -> Outcome:
     return Outcome(Fault(FaultKind.BAD_UPSTREAM, f"{relay.who} {what}"))
 
 
@@ -278,7 +271,8 @@ def _body(call: Call, candidate: Candidate, routing: Routing) -> tuple[bytes | N
             body = multipart.with_model(body, call.content_type, candidate.model)
         return body, False
     if not in_path:
-        body = splice.with_model(body, candidate.model) if renamed and candidate.model is not None else body
+        if renamed and candidate.model is not None:
+            body = splice.with_model(body, candidate.model, call.model_at)
         body = splice.with_fields(body, route.adds) if route.adds else body
     elif "model" in call.fields or route.adds:
         body = splice.without_model(body, route.adds)
@@ -304,20 +298,17 @@ def _judged(connection: Connection, wall: Callable[[], datetime], error: Mapping
     return _classify(connection, wall, clean), said_of(clean)
 
 
-def _told(call: Call, answer: Translated, outcome: Outcome) -> Outcome:
+def _told(call: Call, answer: Incoming, outcome: Outcome) -> Outcome:
     """The outcome with the client's own mistake in its dialect, where the provider said it under status 200."""
     fault = outcome.fault
-    if fault is not None and not outcome.committed and not fault.falls_back and answer.failure is not None:
+    mistaken = fault is not None and not outcome.committed and not fault.falls_back
+    if mistaken and isinstance(answer, Translated) and answer.failure is not None:
         status, body = told.refused(call, *answer.failure)
         outcome.refusal = Refusal(status, to_client(passing.to_client(answer.headers), stream=False), body)
     return outcome
 
 
-def _unanswered(connection: Connection, exc: UpstreamError | ClockExpired) -> Fault:
-    return _unanswered_text(connection.provider, exc)
-
-
-def _unanswered_text(who: str, exc: UpstreamError | ClockExpired) -> Fault:
+def _unanswered(who: str, exc: UpstreamError | ClockExpired) -> Fault:
     if isinstance(exc, ClockExpired):
         return Fault(exc.kind, f"{who}: no answer within {exc.seconds:g} s")
     code = "gateway_overloaded" if exc.kind is FaultKind.GATEWAY else None

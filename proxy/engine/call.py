@@ -26,6 +26,7 @@ class Call(msgspec.Struct, frozen=True):
     stream: bool
     include_usage: bool | None
     fields: frozenset[str]
+    model_at: tuple[int, int] | None = None  # where its name stands in the body, if that is known
 
     @property
     def is_json(self) -> bool:
@@ -38,7 +39,7 @@ class ClientGone(Exception):
 
 
 class Reply(Protocol):
-    """The answer on its way to the client. Raises ClientGone from `write`."""
+    """The answer on its way to the client. What sends raises ClientGone."""
 
     @property
     def begun(self) -> bool:
@@ -47,11 +48,18 @@ class Reply(Protocol):
     async def whole(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """Send a whole answer."""
 
-    async def begin(self, status: int, headers: list[tuple[str, str]]) -> None:
+    @property
+    def full(self) -> bool:
+        """Whether the client's side has no room left: `drain` before more is put there."""
+
+    def begin(self, status: int, headers: list[tuple[str, str]]) -> None:
         """Send the head of an answer whose body follows piece by piece."""
 
-    async def write(self, data: bytes) -> None:
-        """Send a piece; returns once the client's side has room again."""
+    def put(self, data: bytes) -> None:
+        """Send a piece; of an event stream, whole events."""
+
+    async def drain(self) -> None:
+        """Return once there is room."""
 
     async def end(self) -> None:
         """The body is complete."""

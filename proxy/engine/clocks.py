@@ -21,9 +21,10 @@ class ClockExpired(Exception):
 
 
 class Watchdog:
-    """`with Watchdog() as dog: dog.arm(kind, seconds); await ...` raises ClockExpired when it takes longer.
+    """`with dog: dog.arm(kind, seconds); await ...` raises ClockExpired when it takes longer.
 
-    Arming again moves the deadline; `rest` stops the clock while something else (a slow client) is waited for.
+    Arming again moves the deadline; `rest` stops the clock while something else (a slow client) is waited for. One
+    serves all phases of an attempt, each in a block of its own; `close` it in the end.
     """
 
     __slots__ = ("_due", "_fired", "_handle", "_kind", "_loop", "_seconds", "_task")
@@ -67,13 +68,19 @@ class Watchdog:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
+        self._due = None
         if not self._fired or self._task is None:
             return
+        self._fired = False
         # Another cancellation (the client left) counts beside ours and goes on.
         if self._task.uncancel() <= 0 and kind is asyncio.CancelledError:
             raise ClockExpired(self._kind, self._seconds) from None
+
+    def close(self) -> None:
+        """No clock is needed any more."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
 
 
 class Interrupt:

@@ -6,7 +6,6 @@ What two attempts at once are about: `proxy.engine.race`. The last word when nob
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
 from proxy.dialects.request import BadRequest
@@ -29,15 +28,19 @@ from proxy.routing import Candidate, NoPlan, Target, needs_lists, plan
 class Run:
     """One request on its way through its candidates."""
 
+    __slots__ = (
+        "_closing", "_needed", "_queue", "_racing", "_rescue", "_searching", "_spent", "_translation", "call", "engine",
+        "job",
+    )  # fmt: skip
+
     def __init__(self, job: Job) -> None:
         self.job = job
         self.engine = job.engine
         self.call = job.call
-        made = job.engine.makers.among(job.call)
-        self._translation = Translation(job.call, int(job.engine.attempter.wall().timestamp()), made)
+        self._translation = Translation(job.call, job.engine.attempter.wall, job.engine.makers.among(job.call))
         self._closing = Closing(job)
-        self._queue: deque[Candidate] = deque()
-        self._spent: set[str] = set()  # an alias may name several models of a connection that has failed by now
+        self._queue: list[Candidate] = []
+        self._spent: tuple[str, ...] = ()  # an alias may name several models of a connection that has failed by now
         self._needed = 0  # tokens of context: more than that of whoever said that the request is too long
         self._searching = searching(job.call)
         self._rescue: Rescue | None = None
@@ -113,7 +116,7 @@ class Run:
     def _take_back(self) -> None:
         """Who was left because another one seemed faster can be asked again, where that one did not do."""
         left = self._racing.left() if self._racing is not None else ()
-        self._queue.extendleft(reversed([trial.candidate for trial in left]))
+        self._queue[:0] = [trial.candidate for trial in left]
 
     def _targets(self) -> tuple[Target, ...]:
         """Who can serve this: where it names something that is kept, those who may have it. Raises NoPlan."""
@@ -154,7 +157,9 @@ class Run:
     def _passed_over(self, candidate: Candidate) -> bool:
         connection = candidate.connection
         small = self._needed and connection.context_tokens(candidate.model) <= self._needed
-        return connection.provider in self._spent or bool(small) or self.job.seconds_left(candidate) <= 0
+        if connection.provider in self._spent or small:
+            return True
+        return bool(self.job.exchange.attempts) and self.job.seconds_left(candidate) <= 0
 
     def _under_way(self, candidate: Candidate) -> bool:
         who = candidate.connection.provider
@@ -168,8 +173,8 @@ class Run:
         except (Unsaid, BadRequest) as exc:
             self._closing.left_out(candidate, exc)
             return None
-        if self.job.seconds_left(candidate) <= 0:
-            return None
+        if written is not None and self.job.seconds_left(candidate) <= 0:
+            return None  # writing it took what was left
         ticket = self.engine.health.admit(candidate.connection, candidate.model)
         if ticket is None:
             return None
@@ -242,7 +247,7 @@ class Run:
     async def _gone_on(self, trial: Trial, outcome: Outcome) -> tuple[Trial, Outcome]:
         """A stream that was left open brought to its end: by others that go on with it, or with what broke it."""
         while outcome.close is not None:
-            self._spent.add(trial.candidate.connection.provider)
+            self._spent += (trial.candidate.connection.provider,)
             self._take_back()
             self.job.since = self.engine.now()
             more = await self._rescued()
@@ -274,7 +279,7 @@ class Run:
                 return trial, outcome
             if outcome.fault is not None and outcome.fault.blame is Blame.GATEWAY:
                 break  # nobody else can be asked either
-            self._spent.add(trial.candidate.connection.provider)
+            self._spent += (trial.candidate.connection.provider,)
         return None
 
     def _learn(self, candidate: Candidate, fault: Fault, outcome: Outcome) -> None:
@@ -284,7 +289,7 @@ class Run:
         if fault.kind is FaultKind.CONTEXT_LENGTH:
             self._needed = max(self._needed, self._larger(candidate))
         elif fault.kind is not FaultKind.MODEL_MISSING:
-            self._spent.add(candidate.connection.provider)
+            self._spent += (candidate.connection.provider,)
 
     def _begun(self, trial: Trial, outcome: Outcome) -> None:
         exchange = self.job.exchange

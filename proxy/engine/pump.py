@@ -12,9 +12,9 @@ from proxy.dialects import envelope, sealed, sse
 from proxy.dialects.envelope import Form
 from proxy.dialects.json import decode, encode
 from proxy.dialects.scan import Progress, Scanner
-from proxy.engine.clocks import Watchdog
 from proxy.engine.outcome import Outcome
 from proxy.fault import Fault, FaultKind
+from proxy.upstream.client import UpstreamResponse
 
 if TYPE_CHECKING:
     from proxy.engine.relay import Relay
@@ -35,7 +35,15 @@ _TERMINATORS: Final = {
 
 
 class Pump:
-    """See the module. `relay` is whose answer it is, `scanner` follows its dialect."""
+    """See the module. `relay` is whose answer it is, `scanner` follows its dialect.
+
+    What goes to the client is gathered and put there once for each piece that the provider sends.
+    """
+
+    __slots__ = (
+        "_behind", "_done_at", "_done_sent", "_find", "_held", "_held_bytes", "_limit", "_out", "_over", "_progress_at",
+        "_splitter", "_stopped", "_unsaid", "fault", "relay", "scanner",
+    )  # fmt: skip
 
     def __init__(self, relay: Relay, scanner: Scanner) -> None:
         self.relay = relay
@@ -47,8 +55,10 @@ class Pump:
         self._splitter = sse.EventSplitter()
         # What another connection could not read; a translated answer carries marks instead.
         self._find = sealed.finder(relay.call.operation) if relay.verbatim else None
+        self._out: list[bytes] = []
+        self._stopped = False  # nothing more is taken for now
         self._over = False  # the terminator or an error is out: nothing more may follow
-        self._behind = False  # an event was seen, and has not gone out yet
+        self._behind = False  # an event was seen, and is held back
         self._unsaid = b""  # an error of the provider's that is kept back while another may go on
         self._done_sent = False
         self._done_at = 0.0
@@ -59,39 +69,76 @@ class Pump:
         """Whether the client has the whole answer, but for its terminator."""
         return self.scanner.complete and not self._behind
 
-    async def run(self, dog: Watchdog) -> None:
+    async def run(self) -> None:
         """Until the end of the stream, its terminator or its error."""
-        dog.arm(FaultKind.TIMEOUT, self.relay.first_byte)
-        await self._pass_on(dog)
+        relay = self.relay
+        relay.dog.arm(FaultKind.TIMEOUT, relay.first_byte)
+        await self._pass_on()
 
-    async def go_on(self, dog: Watchdog) -> None:
+    async def go_on(self) -> None:
         """The same of a stream that has not come fast enough: nobody else is left."""
         self._progress_at = self.relay.now()
-        await self._commit()
-        self._rearm(dog)
-        await self._pass_on(dog)
+        self._commit()
+        self._flush()
+        self._rearm()
+        await self._pass_on()
 
-    async def _pass_on(self, dog: Watchdog) -> None:
-        relay = self.relay
-        while chunk := await relay.response.read():
-            dog.rest()
-            for event in self._splitter.feed(chunk):
-                await self._take(event)
-                if self._over:
-                    return
-            self._rearm(dog)
+    async def _pass_on(self) -> None:
+        response = self.relay.response
+        self._stopped = True
+        while self._stopped:
+            self._stopped = False
+            if isinstance(response, UpstreamResponse):
+                await response.pour(self.feed)  # from within the socket's callback: no task is woken for a piece
+            else:
+                while not self._stopped and (chunk := await response.read()):
+                    self.feed(chunk)
+            if self._over:
+                return
+            if self._stopped:
+                await self._drained()
         last = sse.ended(self._splitter.rest())
         if last is not None:
-            await self._take(last)
+            self._take_all([last])
 
-    async def finish(self, rest: bytes) -> bool:
+    async def _drained(self) -> None:
+        """Return once the client's side has room; meanwhile no clock counts against the provider."""
+        self.relay.dog.rest()
+        await self.relay.reply.drain()
+        self._rearm()
+
+    def feed(self, chunk: bytes) -> bool:
+        """What the provider has sent, passed on; whether nothing more is to come before `_drained`, or at all."""
+        self._take_all(self._splitter.feed(chunk))
+        if not self._over:
+            self._rearm()
+        self._stopped = self._over or self.relay.reply.full
+        return self._stopped
+
+    def finish(self, rest: bytes) -> bool:
         """Nothing more comes but this. Whether that makes the answer whole."""
-        for event in self._splitter.feed(rest) if not self._over else ():
-            await self._take(event)
+        if not self._over:
+            self._take_all(self._splitter.feed(rest))
         return self.scanner.complete
 
-    def _rearm(self, dog: Watchdog) -> None:
+    def _take_all(self, events: list[bytes]) -> None:
+        try:
+            for event in events:
+                self._take(event)
+                if self._over:
+                    return
+        finally:  # what came before a malformed one is the client's
+            self._flush()
+
+    def _flush(self) -> None:
+        out = self._out
+        if out:
+            self._out = []
+            self.relay.reply.put(out[0] if len(out) == 1 else b"".join(out))
+
+    def _rearm(self) -> None:
         relay = self.relay
+        dog = relay.dog
         if self._done_sent:
             dog.arm(FaultKind.STALL, max(0.0, self._done_at + _TAIL_SECONDS - relay.now()))
         elif relay.outcome.committed or self.scanner.complete:
@@ -103,85 +150,95 @@ class Pump:
             waited = relay.now() - self._progress_at
             dog.arm(FaultKind.TIMEOUT, max(0.0, relay.first_byte - waited))
 
-    async def _take(self, event: bytes) -> None:
-        if self._done_sent and event.startswith(OWN_COMMENT) and not self.relay.verbatim:
-            await self.relay.reply.write(event)
+    def _take(self, event: bytes) -> None:
+        if self._done_sent and self._is_behind(event):
             return
-        if self._done_sent and self.relay.call.form is Form.OPENAI:
-            return  # nothing counts behind `[DONE]`, and a second one is not passed on
         progress = self.scanner.see(event)
-        self.relay.outcome.usage = self.scanner.usage  # the client may leave before the end
+        if progress is Progress.CONTENT and self.fault is None:
+            self._content(event, last=False)
+        elif progress is Progress.TERMINAL and self.fault is None:
+            self._content(event, last=True)
+        else:
+            self._other(event, progress)
+
+    def _is_behind(self, event: bytes) -> bool:
+        """Whether it stands behind the end, where only a further answer counts."""
+        if event.startswith(OWN_COMMENT) and not self.relay.verbatim:
+            self._out.append(event)
+            return True
+        return self.relay.call.form is Form.OPENAI  # nothing counts behind `[DONE]`, nor a second one
+
+    def _other(self, event: bytes, progress: Progress) -> None:
+        """What is neither content nor the end of an answer that goes well."""
         if progress is Progress.DONE:
-            await self._done(event)
+            self._done(event)
             return
         if self._done_sent and self.scanner.complete:
             return  # behind the other terminators only a further answer counts
         self._done_sent = False
         if progress is Progress.ERROR:
-            await self._error(event)
+            self._error(event)
         elif self.fault is not None or progress is Progress.HIDDEN:
             return
-        elif progress in (Progress.LIFECYCLE, Progress.PING):
-            if self.relay.outcome.committed:
-                await self._put(event)
-            elif progress is Progress.LIFECYCLE or len(self._held) < _HELD_EVENTS:
-                await self._hold(event)  # signs of life beyond that have done their work
-        else:
-            await self._content(event, last=progress is Progress.TERMINAL)
+        elif self.relay.outcome.committed:
+            self._put(event)
+        elif progress is Progress.LIFECYCLE or len(self._held) < _HELD_EVENTS:
+            self._hold(event)  # signs of life beyond that have done their work
 
-    async def _content(self, event: bytes, *, last: bool) -> None:
+    def _content(self, event: bytes, *, last: bool) -> None:
         relay = self.relay
-        self._behind = True
+        if self._done_sent:
+            if self.scanner.complete:
+                return
+            self._done_sent = False
         if self._find is not None and (found := self._find(event)):
             relay.outcome.sealed = [*relay.outcome.sealed, *found][-_MAX_SEALED:]
-        if not (last or self._fast_enough(event)):
-            await self._hold(event, most=self._limit)
+        if not (last or relay.outcome.committed or self._fast_enough(event)):
+            self._behind = True
+            self._hold(event, most=self._limit)
             return
         self._progress_at = relay.now()
         if not relay.outcome.committed:
-            await self._commit()
-        self._behind = False  # whoever is cancelled while he writes has handed over what he writes
+            self._commit()
+        self._behind = False
         if last:
             self._done_sent, self._done_at = True, self._progress_at
-        await self._put(event)
+        self._put(event)
 
-    async def _put(self, event: bytes) -> None:
+    def _put(self, event: bytes) -> None:
         if self.relay.follower is not None:
             self.relay.follower.see(event)
-        await self.relay.reply.write(event)
+        self._out.append(event)
 
     def _fast_enough(self, event: bytes) -> bool:
         relay = self.relay
-        if relay.pace is None or relay.outcome.committed or self.scanner.complete:
+        if relay.pace is None or self.scanner.complete:
             return True
         return relay.pace.enough(event, relay.now())
 
-    async def _done(self, event: bytes) -> None:
+    def _done(self, event: bytes) -> None:
         """`[DONE]` where it is no terminator: passed on behind that; without it the answer is not whole."""
         self._over = True
         if self._done_sent:
-            await self.relay.reply.write(event)
+            self._out.append(event)
 
-    async def _hold(self, event: bytes, most: int = _HELD_EVENTS) -> None:
+    def _hold(self, event: bytes, most: int = _HELD_EVENTS) -> None:
         self._held.append(event)
         self._held_bytes += len(event)
         if self._held_bytes > self._limit or len(self._held) > most:
-            await self._commit()
+            self._commit()
 
-    async def _commit(self) -> None:
+    def _commit(self) -> None:
         relay = self.relay
         relay.outcome.committed = True
         relay.outcome.first_content = relay.now()
         relay.begun(relay.outcome)
-        await relay.reply.begin(relay.response.status, relay.head())
-        if self._held:
-            if relay.follower is not None:
-                for event in self._held:
-                    relay.follower.see(event)
-            await relay.reply.write(b"".join(self._held))
-            self._held.clear()
+        relay.reply.begin(relay.response.status, relay.head())
+        for event in self._held:
+            self._put(event)
+        self._held = []
 
-    async def _error(self, event: bytes) -> None:
+    def _error(self, event: bytes) -> None:
         """An error the provider said: before the commit point it is ours to act on, after it the client's."""
         said = decode(self.relay.scrub(encode(self.scanner.error or {})))
         self.fault = self.fault or self.relay.classify(said)
@@ -189,13 +246,13 @@ class Pump:
             self._over = True
             return
         if not self.relay.outcome.committed:
-            await self._commit()
+            self._commit()
         elif self._left_open():
             self._over, self._unsaid = True, self.relay.scrub(event)
             return
         if self.relay.call.operation is not Operation.RESPONSES or b"response.failed" in event:
             self._over = True  # a Responses stream says `error` first and `response.failed` behind it
-        await self.relay.reply.write(self.relay.scrub(event))
+        self._out.append(self.relay.scrub(event))
 
     async def settle(self) -> Outcome:
         """The end of the stream as the client sees it, and what it means."""
@@ -208,7 +265,7 @@ class Pump:
         if not outcome.committed:
             if self.fault is not None:
                 return outcome
-            await self._commit()  # a whole answer without any content
+            self._commit()  # a whole answer without any content
         if self._left_open():
             outcome.close = self._close
         else:
@@ -227,7 +284,8 @@ class Pump:
             self.fault, self.scanner.error, self._unsaid = fault, None, b""
         closing = self._closing()
         if closing:
-            await self.relay.reply.write(closing)
+            self._out.append(closing)
+        self._flush()
         await self.relay.reply.end()
 
     def _closing(self) -> bytes:

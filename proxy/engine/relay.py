@@ -9,7 +9,7 @@ what it carries.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -17,7 +17,8 @@ import msgspec
 from config.model import Timeouts
 from proxy.dialects import sealed, sse
 from proxy.dialects.json import decode, encode
-from proxy.dialects.scan import MalformedEvent, Scanner, judge_whole
+from proxy.dialects.scan import MalformedEvent, Scanner
+from proxy.dialects.whole import judge_whole
 from proxy.engine.call import Call, Reply
 from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
 from proxy.engine.outcome import MAX_BODY_BYTES, Follower, Incoming, Outcome, read_body
@@ -42,6 +43,7 @@ class Relay(msgspec.Struct):
     classify: ClassifyError
     now: Callable[[], float]
     interrupt: Interrupt
+    dog: Watchdog
     begun: Callable[[Outcome], None]  # at the first content, with what will be known
     scrub: Callable[[bytes], bytes]  # takes the key out of what an error says
     verbatim: bool = True  # the bytes are the provider's own: an error of the client's goes on as it came
@@ -52,8 +54,8 @@ class Relay(msgspec.Struct):
     async def whole(self, seconds: float) -> Outcome:
         """A JSON answer: read to its end, looked at, then sent as it came."""
         try:
-            with Watchdog() as dog:
-                body = await read_body(self.response, dog, seconds, MAX_BODY_BYTES)
+            with self.dog:
+                body = await read_body(self.response, self.dog, seconds, MAX_BODY_BYTES)
         except (UpstreamError, ClockExpired) as exc:
             return Outcome(self._fault_of(exc))
         self.outcome.first_content = self.now()
@@ -68,75 +70,88 @@ class Relay(msgspec.Struct):
         return self.outcome
 
     def _judge(self, body: bytes) -> Fault | None:
-        if not body.strip():
-            return self._bad("its answer is empty")
-        try:
-            value = decode(body)
-        except ValueError:
-            return self._bad("its answer is not JSON")
-        usage, error, wrong = judge_whole(self.call.operation, value)
-        if error is not None:
-            return self.classify(decode(self.scrub(encode(error))))
-        self.outcome.usage = usage
-        self.outcome.made = value.get("id") if isinstance(value, dict) else None
-        return self._bad(wrong) if wrong else None
+        found = judge_whole(self.call.operation, body)
+        if found.error is not None:
+            return self.classify(decode(self.scrub(encode(found.error))))
+        self.outcome.usage, self.outcome.made = found.usage, found.made
+        return self._bad(found.wrong) if found.wrong else None
 
     async def opaque(self) -> Outcome:
         """Bytes that no dialect describes (speech, files): committed with the first of them."""
-        outcome = self.outcome
+        outcome, reply, dog = self.outcome, self.reply, self.dog
         try:
-            with Watchdog() as dog:
+            with dog:
                 dog.arm(FaultKind.TIMEOUT, self.first_byte)
                 while piece := await self.response.read():
                     dog.rest()
                     if not outcome.committed:
                         outcome.committed, outcome.first_content = True, self.now()
                         self.begun(outcome)
-                        await self.reply.begin(self.response.status, self.head())
-                    await self.reply.write(piece)
+                        reply.begin(self.response.status, self.head())
+                    reply.put(piece)
+                    if reply.full:
+                        await reply.drain()
                     dog.arm(FaultKind.STALL, self.timeouts.idle)
         except (UpstreamError, ClockExpired) as exc:
             outcome.fault = self._fault_of(exc)
             if outcome.committed:
-                self.reply.abort()  # there is no other way to say that these bytes are not all
+                reply.abort()  # there is no other way to say that these bytes are not all
             return outcome
         if not outcome.committed:
             return Outcome(self._bad("its answer is empty"))
-        await self.reply.end()
+        await reply.end()
         return outcome
 
     async def stream(self, scanner: Scanner) -> Outcome:
         """A stream of events, followed by `scanner`."""
         pump = Pump(self, scanner)
-        try:
+        going: Callable[[], Awaitable[None]] | None = pump.run
+        while going is not None:
             try:
-                await self._pumped(pump)
-            except ClockExpired:
-                if not await pump.finish(self.response.rest()):
-                    raise
-        except (UpstreamError, ClockExpired) as exc:
-            pump.fault = pump.fault or (None if scanner.complete else self._fault_of(exc))
-        except (MalformedEvent, sse.EventTooLarge) as exc:
-            kind = FaultKind.TOO_LARGE if isinstance(exc, sse.EventTooLarge) else FaultKind.BAD_UPSTREAM
-            pump.fault = pump.fault or (None if scanner.complete else self._bad(f"it sent {exc}", kind))
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not (self.interrupt.requested and self.outcome.committed and task is not None):
-                raise
-            task.uncancel()
-            pump.fault = pump.fault or (None if pump.whole else SHUTTING_DOWN)
+                with self.dog:
+                    await going()
+                going = None
+            except (UpstreamError, ClockExpired, MalformedEvent, sse.EventTooLarge, asyncio.CancelledError) as exc:
+                self.outcome.usage = scanner.usage  # the client may have left
+                going = self._broken(pump, exc)
         return await pump.settle()
 
-    async def _pumped(self, pump: Pump) -> None:
-        """Once through; of a stream that drips and cannot be left, what has been held goes on."""
-        try:
-            with Watchdog() as dog:
-                await pump.run(dog)
-        except ClockExpired as exc:
-            if exc.kind is not FaultKind.SLOW or self.pace is None or not self.pace.alone():
-                raise
-            with Watchdog() as dog:
-                await pump.go_on(dog)
+    def _broken(self, pump: Pump, exc: BaseException) -> Callable[[], Awaitable[None]] | None:
+        """What it means that the stream went no further, and how it goes on if it does. Raises CancelledError where
+        nobody waits for it."""
+        if isinstance(exc, ClockExpired):
+            if exc.kind is FaultKind.SLOW and self.pace is not None and self.pace.alone():
+                return pump.go_on  # it drips and cannot be left
+            try:
+                if pump.finish(self.response.rest()):
+                    return None
+            except (MalformedEvent, sse.EventTooLarge) as other:
+                exc = other
+        if isinstance(exc, asyncio.CancelledError):
+            self._interrupted(exc)
+            whole = pump.whole
+        else:
+            whole = pump.scanner.complete
+        pump.fault = pump.fault or (None if whole else self._meant(exc))
+        return None
+
+    def _interrupted(self, exc: asyncio.CancelledError) -> None:
+        """The end of the time to drain, of a stream whose client is told so. Raises what it is given for all else."""
+        task = asyncio.current_task()
+        if not (self.interrupt.requested and self.outcome.committed and task is not None):
+            raise exc
+        task.uncancel()
+
+    def _meant(self, exc: BaseException) -> Fault:
+        match exc:
+            case asyncio.CancelledError():
+                return SHUTTING_DOWN
+            case UpstreamError() | ClockExpired():
+                return self._fault_of(exc)
+            case sse.EventTooLarge():
+                return self._bad(f"it sent {exc}", FaultKind.TOO_LARGE)
+            case _:
+                return self._bad(f"it sent {exc}")
 
     def _bad(self, what: str, kind: FaultKind = FaultKind.BAD_UPSTREAM) -> Fault:
         return Fault(kind, f"{self.who}: {what}")

@@ -96,7 +96,7 @@ def effect_of(call: Call) -> Effect:
         return Effect.ACTS
     if call.operation is Operation.AUDIO:
         return Effect.NOTHING
-    later = call.operation is Operation.RESPONSES and _LATER_TOOLS in call.body
+    later = call.operation is Operation.RESPONSES and call.body.rfind(_LATER_TOOLS) >= 0
     if call.fields.isdisjoint((*_STATE_FIELDS, *_TOOL_FIELDS)) and not later:
         return Effect.NOTHING
     return _effect_of(call.operation, call.body)

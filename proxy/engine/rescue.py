@@ -74,12 +74,21 @@ class Going:
         """There is no other answer any more."""
         raise RuntimeError("a stream has begun")
 
-    async def begin(self, status: int, headers: list[tuple[str, str]]) -> None:
+    @property
+    def full(self) -> bool:
+        """Whether the client's side has no room left."""
+        return self._reply.full
+
+    def begin(self, status: int, headers: list[tuple[str, str]]) -> None:
         """It has."""
 
-    async def write(self, data: bytes) -> None:
+    def put(self, data: bytes) -> None:
         """A further piece."""
-        await self._reply.write(data)
+        self._reply.put(data)
+
+    async def drain(self) -> None:
+        """Return once there is room."""
+        await self._reply.drain()
 
     async def end(self) -> None:
         """The end of all of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -34,9 +35,14 @@ def headers(
     if exchange.attempts:
         last = attempt or exchange.attempts[-1]
         told.append(("x-redeo-provider", last.connection))
-        told.append(("x-redeo-model", quote(last.model[:_MODEL], safe=_PLAIN, errors="replace")))
-        told.append(("x-redeo-attempts", " ".join(attempt.label for attempt in exchange.attempts)))
+        told.append(("x-redeo-model", _shown(last.model[:_MODEL])))
+        told.append(("x-redeo-attempts", " ".join([attempt.label for attempt in exchange.attempts])))
     return [*told, *named(dropped)]
+
+
+@lru_cache(256)
+def _shown(model: str) -> str:
+    return quote(model, safe=_PLAIN, errors="replace")
 
 
 def named(names: Sequence[str]) -> list[tuple[str, str]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
-from proxy.engine.attempt import Hearer
 from proxy.engine.budget import Place
 from proxy.engine.call import ClientGone, Reply
 from proxy.engine.job import Job
@@ -15,12 +15,19 @@ from proxy.fault import SHUTTING_DOWN, Attempt, Fault, FaultKind, Start, Usage
 from proxy.routing import Candidate, Ticket
 
 _LEFT = Fault(FaultKind.CLIENT_GONE, "the client left")
+_NOTHING: Final = Outcome()
 _OURS = Fault(FaultKind.GATEWAY, "the daemon failed")
 
 
 class Trial:
     """`written`: what is sent instead of the client's own bytes; `bare`: without what only another can read;
-    `place`: of the retry budget; `follower`: of what goes out, where another may go on with it."""
+    `place`: of the retry budget; `follower`: of what goes out, where another may go on with it. An Order of the
+    attempter."""
+
+    __slots__ = (
+        "_partial", "_place", "_ticket", "alone", "attempt", "bare", "call", "candidate", "follower", "job", "on_begun",
+        "reply", "routing", "seconds", "timeouts", "written",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -35,15 +42,20 @@ class Trial:
         follower: Follower | None = None,
     ) -> None:
         self.job = job
+        self.call = job.call
         self.candidate = candidate
         self.written = written
         self.bare = bare
+        self.routing = job.snapshot.settings.routing
+        self.timeouts = job.timeouts(candidate)
+        self.seconds = 0.0
+        self.reply = job.reply
+        self.alone: Callable[[], bool] | None = None
+        self.follower = follower
         self.on_begun: Callable[[], None] | None = None  # called before the head of its answer is made
-        self._follower = follower
         self._ticket = ticket
         self._place = place
-        self._partial = Outcome()
-        self._seconds = 0.0  # that it was given
+        self._partial = _NOTHING
         connection = candidate.connection
         self.attempt = Attempt(connection.provider, candidate.model or "", job.engine.now(), start=start)
         job.exchange.attempts.append(self.attempt)
@@ -56,22 +68,9 @@ class Trial:
     async def run(self, seconds: float, reply: Reply, *, alone: Callable[[], bool] | None = None) -> Outcome:
         """Make the attempt, `seconds` until its first content. `alone`: its text must not drip unless this says so."""
         job, outcome = self.job, None
-        self._seconds = seconds
-        hearer = Hearer(self._head, self._answered, self._begun)
-        routing, timeouts = job.snapshot.settings.routing, job.timeouts(self.candidate)
+        self.seconds, self.reply, self.alone = seconds, reply, alone
         try:
-            outcome = await job.engine.attempter.run(
-                job.call,
-                self.candidate,
-                self.written,
-                routing,
-                timeouts,
-                seconds,
-                reply,
-                hearer,
-                alone=alone,
-                follower=self._follower,
-            )
+            outcome = await job.engine.attempter.run(self)
         except ClientGone:
             self._left(_LEFT)
             raise
@@ -111,14 +110,17 @@ class Trial:
             self._place.give()
         self.job.engine.budget.tell()
 
-    def _head(self, status: int, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    def head(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The client's headers: the provider's, and what the daemon says of itself."""
         return [*headers, *self.job.headers({name for name, _ in headers}, (), self.attempt)]
 
-    def _answered(self, status: int) -> None:
+    def answered(self, status: int) -> None:
+        """The provider has answered with this status."""
         self.attempt.status = status
         self._ticket.heard = True
 
-    def _begun(self, coming: Outcome) -> None:
+    def begun(self, coming: Outcome) -> None:
+        """The first content is there, with the outcome that is still to come."""
         self._partial = coming
         self.attempt.part = True
         if self.on_begun is not None:
@@ -141,7 +143,7 @@ class Trial:
     def _hurried(self, fault: Fault) -> bool:
         """Whether others had taken most of the time in which it was to speak: its silence says little of it."""
         silent = fault.kind is FaultKind.TIMEOUT and fault.status is None
-        return silent and self._seconds * 2 < self.job.timeouts(self.candidate).first_byte
+        return silent and self.seconds * 2 < self.timeouts.first_byte
 
     def _settle(self, outcome: Outcome) -> None:
         """What the attempt says about its connection, and to those who watch."""

@@ -2,6 +2,7 @@
 
 from proxy.front.accept import Site
 from proxy.front.context import FRONT, Front
+from proxy.front.door import Door
 from proxy.front.protocol import Runner, quiet_loop
 
-__all__ = ["FRONT", "Front", "Runner", "Site", "quiet_loop"]
+__all__ = ["FRONT", "Door", "Front", "Runner", "Site", "quiet_loop"]

@@ -32,6 +32,7 @@ class Front(msgspec.Struct):
     now: Callable[[], float]
     rejected: Callable[[str], None]
     hosts: frozenset[str] = frozenset()  # the names of the addresses that are listened on
+    on_paths: bool = True  # whether some of them may be Unix sockets
     inherited: bool = False  # the sockets were handed over: who may use a path is for its mode to say
     closing: bool = False
     draining: bool = False
@@ -40,17 +41,16 @@ class Front(msgspec.Struct):
     _arriving: set[asyncio.Task[Any]] = msgspec.field(default_factory=set)
     _over: bool = False  # the time to drain is over
 
-    @contextmanager
-    def serving(self) -> Iterator[None]:
+    def began(self) -> None:
         """Count one inference request, from before its body is read."""
         self.active += 1
-        try:
-            yield
-        finally:
-            self.active -= 1
-            if not self.active:
-                for waiting in self._waiting:
-                    waiting.set()
+
+    def over(self) -> None:
+        """It has ended."""
+        self.active -= 1
+        if not self.active:
+            for waiting in self._waiting:
+                waiting.set()
 
     @contextmanager
     def arriving(self) -> Iterator[None]:
@@ -91,4 +91,3 @@ class Front(msgspec.Struct):
 
 
 FRONT: Final = web.AppKey("front", Front)
-FROM_ALLOWED_ORIGIN: Final = web.RequestKey("from_allowed_origin", bool)

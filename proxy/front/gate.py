@@ -34,10 +34,18 @@ class Gate:
         """`async with gate.enter(limits):` holds one place. Raises Refused when there is none in time."""
         return _Pass(self, limits)
 
+    def free(self, limits: Limits) -> bool:
+        """Whether nobody has to wait."""
+        return self._in_flight < limits.max_in_flight and not self._waiting
+
+    def pass_by(self) -> None:
+        """Take a place, of those that are free."""
+        self._in_flight += 1
+
     async def take(self, limits: Limits) -> None:
-        """Take a place, perhaps after waiting for it."""
-        if self._in_flight < limits.max_in_flight and not self._waiting:
-            self._in_flight += 1
+        """Take a place, perhaps after waiting for it. Raises Refused when there is none in time."""
+        if self.free(limits):
+            self.pass_by()
             return
         if len(self._waiting) >= limits.max_queue:
             raise self._overloaded(limits)

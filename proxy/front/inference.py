@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, unquote_plus
 
+import msgspec.structs
 from aiohttp import web
 
-from config.model import Operation, Snapshot
+from config.model import Operation
 from proxy.dialects import headers as passing
 from proxy.dialects import multipart, splice
 from proxy.dialects.envelope import Form
 from proxy.engine import Call
 from proxy.fault import Exchange
-from proxy.front.context import FRONT, Front
-from proxy.front.errors import REQUEST_ID, Refused, shutting_down
+from proxy.front.context import Front
+from proxy.front.door import Direct
+from proxy.front.errors import Received, Refused, shutting_down
 from proxy.front.gate import Gate
 from proxy.front.reply import HttpReply
-from proxy.front.upload import Uploads
+from proxy.front.upload import Uploads, is_there, take
 
 _CREDENTIALS: Final = frozenset({"key", "api_key", "api-key", "apikey", "access_token", "token"})
 _FORMS: Final = {
@@ -35,64 +36,69 @@ _FORMS: Final = {
     Operation.GEMINI_EMBED_ONE: Form.GOOGLE,
 }
 _SEPARATORS: Final = re.compile(r"[/\\]")  # some servers take a backslash for one
+_NOTHING: Final = splice.Head(None, False, None, frozenset())
 NO_MODEL: Final = frozenset({Operation.FILES, Operation.BATCHES, Operation.MESSAGE_BATCHES})
 
 
-def handler(
-    operation: Operation, gate: Gate, uploads: Uploads
-) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def handler(operation: Operation, gate: Gate, uploads: Uploads) -> Direct:
     """The handler for the paths of one operation."""
 
-    async def handle(request: web.Request) -> web.StreamResponse:
-        front = request.app[FRONT]
+    async def handle(request: Received, front: Front, match: Mapping[str, str]) -> web.StreamResponse:
+        if "Expect" in request.headers and request.version == (1, 1):
+            await _continue(request)
         if front.draining:
             raise shutting_down()
-        snapshot = await front.snapshot()
-        with front.serving():
-            reply = await serve(request, front, snapshot)
+        snapshot = await front.snapshot() if front.stale() else front.current()
+        limits = snapshot.settings.limits
+        reply = HttpReply(request, front)
+        front.began()
+        passed = False
+        try:
+            if gate.free(limits) and is_there(request):
+                gate.pass_by()
+                passed = True
+                body = take(request, limits)
+            else:
+                with front.arriving():
+                    async with uploads.body(request, limits) as body:
+                        await gate.take(limits)
+                        passed = True
+            call = _call(request, operation, match, body)
+            exchange = Exchange(call.id, operation.value, call.form.value, call.stream, front.now())
+            await front.engine.run(call, snapshot, reply, exchange)
+        finally:
+            if passed:
+                gate.give()
+            front.over()
         if reply.response is None:
             raise ConnectionResetError("the client left before its answer began")
         return reply.response
 
-    async def serve(request: web.Request, front: Front, snapshot: Snapshot) -> HttpReply:
-        limits = snapshot.settings.limits
-        async with contextlib.AsyncExitStack() as place:
-            with front.arriving():
-                async with uploads.body(request, limits) as body:
-                    await place.enter_async_context(gate.enter(limits))
-            call = _call(request, operation, body)
-            exchange = Exchange(call.id, operation.value, call.form.value, call.stream, front.now())
-            reply = HttpReply(request)
-            await front.engine.run(call, snapshot, reply, exchange)
-        return reply
-
     return handle
 
 
-def _call(request: web.Request, operation: Operation, body: bytes | None) -> Call:
+async def _continue(request: Received) -> None:
+    """A client that waits to be told to send its body is told so."""
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0
+
+
+def _call(request: Received, operation: Operation, match: Mapping[str, str], body: bytes | None) -> Call:
     kind = request.headers.get("Content-Type", "")
-    tail = _tail(request)
-    head = splice.Head(None, False, None, frozenset())
-    try:
-        if body is not None and kind.lower().startswith("multipart/"):
-            head = multipart.peek(body, kind)
-        elif body is not None and (body or request.method == "POST"):
-            head = splice.peek(body)
-        elif request.method == "POST" and operation not in NO_MODEL and not tail:
-            raise splice.BadBody("the body is empty")
-    except splice.BadBody as exc:
-        raise Refused(400, exc.code, exc.message, param=exc.param) from None
-    if "verb" in request.match_info:
-        head = _in_path(request, head)
-    if request.method == "POST" and head.model is None and operation not in NO_MODEL and not tail:
+    tail = _tail(match["tail"]) if "tail" in match else ""
+    named = operation not in NO_MODEL and not tail and request.method == "POST"  # the body has to name a model
+    head = _head(body, kind, posted=request.method == "POST", named=named)
+    if "verb" in match:
+        head = _in_path(request, match, head)
+    if named and head.model is None:
         raise Refused(400, "missing_model", "the body names no `model`", param="model")
     return Call(
-        id=request[REQUEST_ID],
+        id=request.ident,
         operation=operation,
         form=_FORMS.get(operation, Form.OPENAI),
         method=request.method,
-        tail=f"/{quote(tail, safe='/:@!$&()*+,;=~-._')}" if tail else "",
-        query=_query(request),
+        tail=tail,
+        query=_query(request.raw_path, match) if "?" in request.raw_path else "",
         headers=tuple(passing.to_upstream(request.headers.items())),
         body=body,
         content_type=kind,
@@ -100,28 +106,42 @@ def _call(request: web.Request, operation: Operation, body: bytes | None) -> Cal
         stream=head.stream,
         include_usage=head.include_usage,
         fields=head.fields,
+        model_at=head.model_at,
     )
 
 
-def _tail(request: web.Request) -> str:
+def _head(body: bytes | None, kind: str, *, posted: bool, named: bool) -> splice.Head:
+    """What has to be known of the body. Raises Refused."""
+    try:
+        if body is not None and kind.lower().startswith("multipart/"):
+            return multipart.peek(body, kind)
+        if body is not None and (body or posted):
+            return splice.peek(body)
+        if named:
+            raise splice.BadBody("the body is empty")
+    except splice.BadBody as exc:
+        raise Refused(400, exc.code, exc.message, param=exc.param) from None
+    return _NOTHING
+
+
+def _tail(tail: str) -> str:
     """What follows the path of the operation, and stays below it. Raises Refused."""
-    tail = request.match_info.get("tail", "")
     if any(part.partition(";")[0] in (".", "..") for part in _SEPARATORS.split(tail)):
         raise Refused(404, "unknown_path", "a path with `.` or `..` in it leads nowhere here")
-    return tail
+    return f"/{quote(tail, safe='/:@!$&()*+,;=~-._')}" if tail else ""
 
 
-def _in_path(request: web.Request, head: splice.Head) -> splice.Head:
+def _in_path(request: Received, match: Mapping[str, str], head: splice.Head) -> splice.Head:
     """Google's clients name model and streaming in the path. Raises Refused."""
-    streamed = request.match_info["verb"] == "streamGenerateContent"
+    streamed = match["verb"] == "streamGenerateContent"
     if streamed and request.query.get("alt") != "sse":
         raise Refused(400, "unsupported_parameter", "streams come as events: ask for them with ?alt=sse", param="alt")
-    model = request.match_info["model"].removeprefix("models/")
-    return splice.Head(model, streamed, None, head.fields)
+    model = match["model"].removeprefix("models/")
+    return msgspec.structs.replace(head, model=model, stream=streamed, include_usage=None)
 
 
-def _query(request: web.Request) -> str:
+def _query(path: str, match: Mapping[str, str]) -> str:
     """The raw query without what looks like a credential, and without what the provider's path says itself."""
-    raw = request.raw_path.partition("?")[2]
-    left_out = _CREDENTIALS | {"alt"} if "verb" in request.match_info else _CREDENTIALS
+    raw = path.partition("?")[2]
+    left_out = _CREDENTIALS | {"alt"} if "verb" in match else _CREDENTIALS
     return "&".join(part for part in raw.split("&") if unquote_plus(part.partition("=")[0]).lower() not in left_out)

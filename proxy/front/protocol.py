@@ -14,7 +14,7 @@ import fcntl
 import logging
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from aiohttp import web
@@ -22,7 +22,7 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
 from proxy.dialects.envelope import Form, error_body
-from proxy.front.errors import ID_HEADERS, REQUEST_ID, new_id
+from proxy.front.errors import ID_HEADERS, Received, new_id
 
 HEADER_SECONDS: Final = 10.0
 KEEPALIVE_SECONDS: Final = 75.0
@@ -159,7 +159,7 @@ class Protocol(RequestHandler):
         """An answer that quotes nothing of the request; the connection is closed after it."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
-        ident = request.get(REQUEST_ID) or new_id()
+        ident = (request.ident if isinstance(request, Received) else "") or new_id()
         if status >= 500:
             _log.error("a request failed", exc_info=exc, extra={"redeo": {"request_id": ident}})
         text = "the request is not well-formed HTTP" if status < 500 else "the daemon failed; its log says where"
@@ -202,23 +202,33 @@ class Server(web.Server):
 
 
 class Runner(web.AppRunner):
-    """An application runner whose connections are ours; `patience`: see Protocol."""
+    """An application runner whose connections are ours; `handler` serves all requests; `patience`: see Protocol."""
 
-    __slots__ = ("_patience",)
+    __slots__ = ("_handler", "_patience")
 
     def __init__(
-        self, app: web.Application, *, patience: Callable[[], float] = lambda: 120.0, shutdown_timeout: float = 1.0
+        self,
+        app: web.Application,
+        handler: Callable[[Any], Awaitable[web.StreamResponse]],
+        *,
+        patience: Callable[[], float] = lambda: 120.0,
+        shutdown_timeout: float = 1.0,
     ) -> None:
         super().__init__(app, shutdown_timeout=shutdown_timeout)
+        self._handler = handler
         self._patience = patience
 
     async def _make_server(self) -> web.Server:
-        # The public AppRunner builds aiohttp's own Server; its two inputs are all that a Server needs.
-        built = await super()._make_server()
-        assert built.request_factory is not None
+        # The public AppRunner makes the application ready and builds aiohttp's own Server, which ours stands in for.
+        await super()._make_server()
+        loop, most = asyncio.get_running_loop(), self.app._client_max_size
+
+        def receive(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Received:
+            return Received(message, payload, protocol, writer, task, loop, client_max_size=most)
+
         return Server(
-            built.request_handler,
-            request_factory=built.request_factory,
+            self._handler,
+            request_factory=receive,
             patience=self._patience,
             handler_cancellation=True,
             keepalive_timeout=KEEPALIVE_SECONDS,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import web
 
 from config.model import Operation
 from proxy.front import explain, models, ops
 from proxy.front.context import FRONT
+from proxy.front.door import DIRECT, Direct
+from proxy.front.errors import Received
 from proxy.front.gate import Gate, beside
 from proxy.front.inference import NO_MODEL, handler
 from proxy.front.upload import Uploads
@@ -53,20 +55,13 @@ async def _after_the_guard(request: web.Request) -> None:
     """`Expect: 100-continue` is answered when the handler reads the body, not before the guard has looked."""
 
 
-async def _continue(request: web.Request) -> None:
-    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    request.writer.output_size = 0
+def _routed(handle: Direct) -> Handler:
+    """The handler as aiohttp's router calls it."""
 
+    async def enter(request: web.Request) -> web.StreamResponse:
+        return await handle(cast(Received, request), request.app[FRONT], request.match_info)
 
-def _invited(handle: Handler) -> Handler:
-    """The handler, with the client told to go on if it waits for that."""
-
-    async def invite(request: web.Request) -> web.StreamResponse:
-        if "Expect" in request.headers and request.version == (1, 1):
-            await _continue(request)
-        return await handle(request)
-
-    return invite
+    return enter
 
 
 def _gated(handle: Handler, gate: Gate) -> Handler:
@@ -84,11 +79,12 @@ def add(app: web.Application, metrics: Handler, openapi: bytes) -> None:
     router = app.router
     gate, uploads = Gate(), Uploads()
     others: set[Handler] = {ops.root, ops.healthz, ops.readyz}
+    direct = app[DIRECT] = {}
 
-    def inference(operation: Operation) -> Handler:
-        handle = _invited(handler(operation, gate, uploads))
-        others.add(handle)
-        return handle
+    def inference(operation: Operation) -> tuple[Direct, Handler]:
+        handle = handler(operation, gate, uploads)
+        others.add(routed := _routed(handle))
+        return handle, routed
 
     def listing(handle: Handler) -> Handler:  # clients ask for it, and it may ask providers
         others.add(gated := _gated(handle, gate))
@@ -96,14 +92,16 @@ def add(app: web.Application, metrics: Handler, openapi: bytes) -> None:
 
     list_models, one_model = listing(models.list_models), listing(models.one_model)
     for methods, path, operation in _INFERENCE:
-        handle = inference(operation)
+        handle, routed = inference(operation)
         for method in methods.split(","):
             for prefix in ("/v1", ""):
-                router.add_route(method, prefix + path, handle, expect_handler=_after_the_guard)
-    cohere = inference(Operation.COHERE_EMBED)
+                router.add_route(method, prefix + path, routed, expect_handler=_after_the_guard)
+                if "{" not in path:
+                    direct[method, prefix + path] = handle
+    _, cohere = inference(Operation.COHERE_EMBED)
     router.add_post("/v2/embed", cohere, expect_handler=_after_the_guard)
     for verb, operation in _GOOGLE.items():
-        google = inference(operation)
+        _, google = inference(operation)
         for prefix in ("/v1beta", "/v1", ""):
             path = f"{prefix}/models/{{model:.+}}:{{verb:{verb}}}"
             router.add_post(path, google, expect_handler=_after_the_guard)

@@ -11,7 +11,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from aiohttp import StreamReader, web
+from aiohttp import web
+from aiohttp.streams import StreamReader
 
 from config.model import Limits
 from proxy.front.errors import Refused
@@ -69,6 +70,21 @@ class Uploads:
         self.held -= size
         for given in self._waiting:
             given.set()
+
+
+def is_there(request: web.Request) -> bool:
+    """Whether all of the body has come, or there is none."""
+    return not request.body_exists or (request.content.is_eof() and request.content.exception() is None)
+
+
+def take(request: web.Request, limits: Limits) -> bytes | None:
+    """The body of a request whose whole body has come. Raises HTTPRequestEntityTooLarge."""
+    if not request.body_exists:
+        return None
+    body = request.content.read_nowait()
+    if len(body) > limits.max_body_bytes:
+        raise _too_large(limits, len(body))
+    return body
 
 
 class _Upload:

@@ -34,15 +34,24 @@ class LateMetrics:
 
     def exchange_started(self, exchange: Exchange) -> None:
         """A request passed the guard."""
-        self.tell(lambda metrics: metrics.exchange_started(exchange))
+        if self._metrics is not None:
+            self._metrics.exchange_started(exchange)
+        else:
+            self._kept.append(lambda metrics: metrics.exchange_started(exchange))
 
     def attempt_ended(self, exchange: Exchange, attempt: Attempt) -> None:
         """An attempt came to its end."""
-        self.tell(lambda metrics: metrics.attempt_ended(exchange, attempt))
+        if self._metrics is not None:
+            self._metrics.attempt_ended(exchange, attempt)
+        else:
+            self._kept.append(lambda metrics: metrics.attempt_ended(exchange, attempt))
 
     def exchange_ended(self, exchange: Exchange) -> None:
         """The client has its answer, or is gone."""
-        self.tell(lambda metrics: metrics.exchange_ended(exchange))
+        if self._metrics is not None:
+            self._metrics.exchange_ended(exchange)
+        else:
+            self._kept.append(lambda metrics: metrics.exchange_ended(exchange))
 
     def beat(self) -> None:
         """To be called now and then."""

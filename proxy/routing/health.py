@@ -94,10 +94,11 @@ class Health:
         state = self._states.get(connection.identity)
         if state is None:
             return _FINE
-        now = self._now()
-        whole, own = _verdict(state.whole, now, _REASONS), _FINE
-        if model is not None and (breaker := state.models.get(model[:_MAX_NAME])) is not None:
-            own = _verdict(breaker, now, _OF_A_MODEL)
+        breaker = state.models.get(model[:_MAX_NAME]) if model is not None else None
+        if state.whole.kind is None and (breaker is None or breaker.kind is None):
+            return _FINE
+        whole = _verdict(state.whole, now := self._now(), _REASONS)
+        own = _FINE if breaker is None else _verdict(breaker, now, _OF_A_MODEL)
         if whole.usable or own.usable:
             return own if whole.usable else whole
         return _both(whole, own)
@@ -298,8 +299,7 @@ class Health:
 
     def state(self, connection: Connection) -> BreakerState:
         """What it is in, for metrics: that of the whole, or of all its models together."""
-        state = self._states.get(connection.identity)
-        now = self._now()
+        state, now = self._states.get(connection.identity), self._now()
         return BreakerState.CLOSED if state is None else standing(state, now).state(now)
 
     def scope(self, connection: Connection, model: str | None) -> BreakerState:

@@ -35,7 +35,7 @@ def denied(host: str, *, private: bool) -> str | None:
 
 
 def guarded_socket(*, private: bool) -> Callable[[AddrInfo], socket.socket]:
-    """A socket factory for aiohttp's connector that refuses denied addresses. Raises DeniedAddress."""
+    """A socket factory that refuses denied addresses. Raises DeniedAddress."""
 
     def create(info: AddrInfo) -> socket.socket:
         family, kind, proto, _, address = info

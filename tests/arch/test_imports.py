@@ -14,26 +14,27 @@ from tests.support.gates import ROOT, imports, need, sources
 # Library (or a part of it): the modules that may import it. One door per foreign library.
 DOORS: dict[str, tuple[str, ...]] = {
     "aiohttp": (
-        "proxy.upstream.client",  # the client side, there alone
-        "proxy.front.*",  # the server side
+        "proxy.front.*",  # the server side alone: what goes upstream is our own
         "proxy.daemon",
         "proxy.quick_start",  # imports it early, for start-up's sake
         "admin_api",
         "admin_api.*",
     ),
-    "cryptography": ("config.sealing", "proxy.upstream.sign"),
+    "cryptography": ("config.cipher", "proxy.upstream.sign"),
     "yaml": ("config.document", "config.catalogue"),
     "ruamel": ("config.connections",),
     "prometheus_client": ("proxy.observe.*", "proxy.workers"),
-    "watchfiles": ("config.store",),
+    "watchfiles": ("config.notice",),
     "shtab": ("proxy.cli.completion",),
     "uvloop": ("proxy.daemon",),
-    "ssl": ("proxy.upstream.client", "proxy.quick_start", "proxy.cli.doctor_machine"),
+    "httptools": ("proxy.upstream.wire",),
+    "aiohappyeyeballs": ("proxy.upstream.dial",),
+    "ssl": ("proxy.upstream.dial", "proxy.upstream.errors", "proxy.cli.doctor_machine"),
     "argparse": ("proxy.cli.*",),
 }
 CLIENT_SIDE = {"ClientSession", "ClientTimeout", "TCPConnector", "ClientResponse", "ClientError", "DummyCookieJar"}
-# Importable anywhere: data, and the types of headers and addresses that signatures of aiohttp are written in.
-FREE = {"msgspec", "multidict", "yarl"}
+# Importable anywhere: data, and the type of headers that signatures of aiohttp are written in.
+FREE = {"msgspec", "multidict"}
 OWN = {"proxy", "config", "admin_api"}
 HEAVY = {"aiohttp", "cryptography", "prometheus_client", "watchfiles", "uvloop", "ruamel"}
 
@@ -74,10 +75,8 @@ def test_every_foreign_library_is_declared() -> None:
             assert top in known, f"{path}:{line}: {module} imports {top}"
 
 
-def test_only_the_client_uses_the_client_side_of_aiohttp() -> None:
-    for module, path in sources():
-        if module == "proxy.upstream.client":
-            continue
+def test_nobody_uses_the_client_side_of_aiohttp() -> None:
+    for _, path in sources():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "aiohttp":
                 assert node.attr not in CLIENT_SIDE, f"{path}:{node.lineno}: aiohttp.{node.attr}"
@@ -118,6 +117,26 @@ def test_no_dialect_is_loaded_before_it_is_spoken() -> None:
         "from proxy.dialects.base import DialectName\n"
         "spoken = {f'proxy.dialects.{name}' for name in DialectName} & set(sys.modules)\n"
         "assert not spoken, spoken\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_daemon_starts_without_what_it_never_needs() -> None:
+    """aiohttp's client alone is 3.5 MB and 30 ms, and comes with the package unless that is told to wait."""
+    code = (
+        "import runpy, sys\n"
+        "runpy.run_module('proxy', run_name='pinned')\n"
+        "import proxy.daemon, proxy.observe.metrics, proxy.observe.registry\n"
+        "never = {'aiohttp.client', 'frozenlist._frozenlist', 'importlib.metadata'} & set(sys.modules)\n"
+        "assert not never, never\n"
+        "import aiohttp\n"
+        "assert aiohttp.ClientSession is sys.modules['aiohttp.client'].ClientSession\n"
+        "from importlib.metadata import version\n"
+        "assert aiohttp.__version__ == version('aiohttp')\n"
+        "assert aiohttp.web is sys.modules['aiohttp.web']\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False

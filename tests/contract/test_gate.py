@@ -135,7 +135,7 @@ async def test_bodies_that_are_still_coming_fill_no_more_than_so_much(redeo: Any
             for slow in (one, two, three, four):
                 await slow.send(padded[:-1])
             async with upload(server, 99_999) as fifth:
-                await fifth.send(padded)
+                await fifth.send(padded[:-1])
                 status, body = await fifth.answer()
             assert (status, body["error"]["code"]) == (503, "gateway_overloaded")
             assert "400000 bytes" in body["error"]["message"]

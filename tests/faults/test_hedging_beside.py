@@ -90,7 +90,7 @@ async def test_what_is_cancelled_before_it_ran_is_accounted(bench: Any) -> None:
     snapshot = b.server.daemon.store.current
     connection = snapshot.connection("beta")
     exchange = Exchange("req_1", "chat", "openai", False, engine.now())
-    job = Job(engine, call(), snapshot, HttpReply(cast(Any, None)), exchange)
+    job = Job(engine, call(), snapshot, cast(HttpReply, None), exchange)
     ticket, place = engine.health.admit(connection, "m"), engine.budget.take()
     assert ticket is not None
     trial = Trial(job, Candidate(connection, "m"), None, ticket, place, start=Start.HEDGE)

@@ -20,7 +20,7 @@ from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import HttpRequestParserPy
 
-from proxy.front import FRONT, Runner, guard
+from proxy.front import FRONT, Door, Runner
 from tests.support.daemon import Redeo
 
 SECONDS = 20.0
@@ -257,9 +257,8 @@ async def ours(redeo: Any) -> AsyncIterator[Ours]:
     made = Ours(key=server.key.encode())
     app = web.Application()
     app[FRONT] = server.daemon.front
-    guard.install(app)
     app.router.add_route("*", "/{path:.*}", made.record)
-    runner = Runner(app, shutdown_timeout=1.0)
+    runner = Runner(app, Door(app), shutdown_timeout=1.0)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

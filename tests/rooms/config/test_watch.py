@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from config.generation import Generation
 from config.model import Snapshot
@@ -42,12 +43,13 @@ class Watched:
         return status
 
 
-@pytest.fixture
+@pytest.fixture(params=["inotify", "watchfiles"])
 async def watched(
-    state: State, canary: Canary, settled: Baseline, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, state: State, canary: Canary, settled: Baseline, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Watched]:
-    """A watching store with one connection; the look that comes besides watching is taken often."""
-    monkeypatch.setattr("config.store._LOOK_MS", 100)
+    """A watching store with one connection, with either means; the look besides watching is taken often."""
+    monkeypatch.setattr("config.store._LOOK", 0.1)
+    monkeypatch.setattr("config.notice._has_inotify", lambda: request.param == "inotify")
     store = state.open()
     await store.put("openai", ConnectionChange(api_key=canary("openai")))
     found = Watched(store)
@@ -123,6 +125,65 @@ async def test_a_swap_leaves_the_old_snapshot_as_it_was(watched: Watched, state:
     assert after.generation > before.generation
     assert after.digest != before.digest
     assert (before.connections[0].label, after.connections[0].label) == ("OpenAI", "New")
+
+
+# --- watching alone: no look is taken in the time of a test
+
+
+@pytest.fixture
+async def noticing(
+    state: State, canary: Canary, settled: Baseline, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Watched]:
+    """A store that watches its files, with a folder of its own for redeo.yaml, and does not look besides."""
+    monkeypatch.setattr("config.store._LOOK", 600.0)
+    folder = state.paths.config_file.parent / "settings"
+    folder.mkdir()
+    state.paths = replace(state.paths, config_file=folder / "redeo.yaml")
+    store = state.open()
+    await store.put("openai", ConnectionChange(api_key=canary("openai")))
+    found = Watched(store)
+    yield found
+    found.task.cancel()
+    with suppress(asyncio.CancelledError):
+        await found.task
+
+
+async def test_changes_are_noticed_without_a_look(noticing: Watched, state: State) -> None:
+    await noticing.store.patch("openai", ConnectionChange(priority=7))
+    await noticing.swapped()
+    for number in range(3):
+        state.configure(f"workers: {number + 2}\n")
+        while (await noticing.swapped()).settings.workers != number + 2:
+            pass
+
+
+async def test_a_folder_that_is_another_one_now_is_watched_too(noticing: Watched, state: State) -> None:
+    state.configure("workers: 2\n")
+    await noticing.swapped()
+    folder = state.paths.config_file.parent
+    folder.rename(folder.with_name("old"))
+    folder.mkdir()
+    while (await noticing.swapped()).settings.workers != 1:  # there are no settings any more
+        pass
+    state.configure("workers: 3\n")
+    while (await noticing.swapped()).settings.workers != 3:
+        pass
+
+
+async def test_where_nothing_can_be_watched_the_files_are_looked_at(
+    state: State, canary: Canary, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each user may have so many watches only, and other programs take theirs."""
+    monkeypatch.setattr("config.store._LOOK", 0.1)
+    monkeypatch.setattr("config.notice._WANTED", 0)  # which inotify refuses
+    store = state.open()
+    await store.put("openai", ConnectionChange(api_key=canary("openai")))
+    found = Watched(store)
+    state.configure("workers: 2\n")
+    while (await found.swapped()).settings.workers != 2:
+        pass
+    assert "looked at every few seconds" in caplog.text
+    found.task.cancel()
 
 
 # --- workers of one daemon

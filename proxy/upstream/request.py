@@ -1,0 +1,75 @@
+"""A request as it goes out: what it says, and the bytes of its head (RFC 9112 section 3)."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+import msgspec
+
+from proxy.fault import FaultKind, Phase
+from proxy.upstream.errors import UpstreamError, unaddressed
+
+# RFC 9110 5.5: a value that holds one of these would say something else on the wire.
+_CONTROL: Final = bytes(code for code in (*range(32), 127) if code != 9)
+_WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # the others say how long theirs is, even if none
+
+
+class Body(Protocol):
+    """A body that is still coming."""
+
+    @property
+    def size(self) -> int | None:
+        """Its bytes; None where nobody knows yet."""
+
+    async def next(self) -> bytes:
+        """More of it; empty at its end. What it raises is raised by whoever sends it."""
+
+
+class UpstreamRequest(msgspec.Struct, frozen=True):
+    """One request, ready to go: `connect_seconds` bounds name look-up, connection and TLS together."""
+
+    method: str
+    url: str
+    headers: list[tuple[str, str]]
+    body: bytes | Body | None
+    connect_seconds: float
+
+
+def head_of(request: UpstreamRequest, prefix: str, host: str) -> bytes:
+    """The head with its empty line. `prefix` is what the URL begins with before its path. Raises UpstreamError."""
+    target = _target(request.url, prefix)
+    lines = [f"{request.method} {target} HTTP/1.1\r\nHost: {host}"]
+    lines += [f"{name}: {value}" for name, value in request.headers]
+    body = request.body
+    if body is not None:
+        size = len(body) if isinstance(body, bytes) else body.size
+        lines.append("Transfer-Encoding: chunked" if size is None else f"Content-Length: {size}")
+    elif request.method not in _WITHOUT_BODY:
+        lines.append("Content-Length: 0")
+    try:
+        head = "\r\n".join(lines).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise _unspeakable() from None
+    # Between the lines is all that is allowed, a CR and an LF for each of them.
+    if len(head) - len(head.translate(None, _CONTROL)) != 2 * len(lines):
+        raise _unspeakable()
+    return head + b"\r\n\r\n"
+
+
+def _target(url: str, prefix: str) -> str:
+    """The path and the query of the URL."""
+    target = url[len(prefix) :]
+    if not url.startswith(prefix) or " " in target:
+        raise unaddressed()
+    if "#" in target:
+        target = target[: target.index("#")]
+    if target.startswith("/"):
+        return target
+    if target and target[0] != "?":
+        raise unaddressed()
+    return "/" + target
+
+
+def _unspeakable() -> UpstreamError:
+    what = "the request was not sent: a header or the address holds a character that HTTP has no place for"
+    return UpstreamError(FaultKind.BAD_UPSTREAM, Phase.NOT_SENT, what)

@@ -1,0 +1,377 @@
+"""One connection to a provider, an exchange at a time: bytes out, and an answer parsed as it arrives.
+
+Framing: RFC 9112, by llhttp (httptools). It forgives what aiohttp's client forgave: lines that end in LF alone,
+blanks behind the size of a chunk, odd characters in a header's value. NUL in one, and more than one opinion on where
+a body ends, are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from proxy.upstream.errors import garbled, interrupted
+
+if TYPE_CHECKING:
+    from proxy.upstream.answer import UpstreamResponse
+    from proxy.upstream.pool import Pool
+    from proxy.upstream.request import Body
+
+_LINE: Final = 8190  # of a head: what the daemon's own server takes, too
+_HEADERS: Final = 128
+_QUIET: Final = 64 * 1024  # of chunk extensions and trailers, with nothing of a body between
+_READ: Final = 256 * 1024  # at most, at a time: what the event loops ask a socket for
+_JOINED: Final = 32 * 1024  # a body up to this is copied behind its head, for that costs less than a second write
+_SLICE: Final = 192 * 1024  # of a larger one at a time, so that the loop is not held up
+_ENOUGH: Final = 64 * 1024  # for the transport: with a slice on top it never has more than 256 KiB
+
+
+class _NoHttp(Exception):
+    """Stops the parser."""
+
+
+class Wire(asyncio.Protocol):
+    """See the module. `heard`: something has come since the question was put; `drawn`: its body was begun to be read;
+    `since`: when it was idle first, by the loop's clock, and of no meaning while it is not."""
+
+    __slots__ = (
+        "_answer",
+        "_bare",
+        "_body",
+        "_drained",
+        "_full",
+        "_head",
+        "_interim",
+        "_keep",
+        "_line",
+        "_parser",
+        "_paused",
+        "_pieces",
+        "_pool",
+        "_quiet",
+        "_raw",
+        "_sender",
+        "_transport",
+        "_whole",
+        "drawn",
+        "heard",
+        "since",
+    )
+
+    def __init__(self, pool: Pool) -> None:
+        self.heard = self.drawn = False
+        self.since = 0.0
+        self._pool = pool
+        self._transport: asyncio.Transport | None = None
+        self._parser: HttpResponseParser | None = None
+        self._answer: UpstreamResponse | None = None
+        self._bare = False  # its answer has no body, whatever its head says
+        self._raw: list[tuple[bytes, bytes]] = []
+        self._head = True  # is still coming
+        self._interim = False  # what comes is a 1xx
+        self._line = 0  # bytes of the line of the head that is not whole yet
+        self._quiet = 0
+        self._pieces: list[bytes] = []
+        self._whole = False
+        self._keep = False
+        self._paused = False
+        self._body: memoryview | None = None  # what is still to be written
+        self._full = False
+        self._drained: asyncio.Future[None] | None = None
+        self._sender: asyncio.Task[None] | None = None
+
+    # --- for the pool and the client
+
+    @property
+    def usable(self) -> bool:
+        """Whether a question can be put."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def begin(self, answer: UpstreamResponse, head: bytes, body: bytes | Body | None, *, bare: bool = False) -> None:
+        """Put a question whose answer is given to `answer`. `bare`: it was HEAD."""
+        transport = self._transport
+        assert transport is not None
+        self._answer = answer
+        self._raw = []
+        self.heard = self.drawn = self._whole = self._keep = False
+        self._head, self._bare, self._line = True, bare, 0
+        if not body:
+            transport.write(head)
+        elif not isinstance(body, bytes):
+            transport.write(head)
+            self._sender = asyncio.get_running_loop().create_task(self._send(body))
+        elif len(body) <= _JOINED:
+            transport.write(head + body)
+        else:
+            view = memoryview(body)
+            self._body = view[_SLICE:] if len(body) > _SLICE else None
+            transport.writelines([head, view[:_SLICE]])  # one system call on uvloop, and no copy
+            self._write_on()
+
+    def pause(self) -> None:
+        """Read no more of the socket."""
+        if not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def give_up(self, why: str = "the connection was given up") -> None:
+        """Close the socket now; an answer that is still coming breaks off."""
+        self._end(interrupted(why))
+
+    def _end(self, error: Exception | None) -> None:
+        """Be of no more use: to the answer that is coming, if one is, and to anybody else."""
+        answer, self._answer = self._answer, None
+        self._body = None
+        if self._sender is not None:
+            self._sender.cancel()
+        self._pool.leave(self)
+        if self._transport is not None:
+            self._transport.abort()
+        if answer is not None:
+            answer.ended(error)
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there, TLS included."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(_ENOUGH)  # TLS has eight times that of its own accord
+        self._parser = HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
+
+    def data_received(self, data: bytes) -> None:
+        """More of the answer, or what nobody has asked for: then nobody is to take it for his answer."""
+        answer, parser = self._answer, self._parser
+        if answer is None or parser is None:
+            self._end(None)
+            return
+        self.heard = True
+        try:
+            parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            self._garbled(answer)
+            return
+        pieces = self._pieces
+        if pieces:
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            self._quiet = 0
+            answer.arrived(body)
+            if answer is not self._answer:
+                return  # it was closed by whoever it was given to
+        elif not self._whole:
+            self._look(data, answer)
+        if self._whole:
+            self._release()
+
+    def eof_received(self) -> None:
+        """No more comes: the end of an answer that has no other, and in the middle of any other no end."""
+        if self._answer is not None and self._until_closed():
+            self._end(None)
+        else:
+            self._end(interrupted(self._cut()))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone. Without a reason, and if nobody here closed it, that is an end like any other: not
+        every server says goodbye in TLS."""
+        self._transport = self._parser = None
+        if exc is None:
+            self.eof_received()
+        else:
+            self._end(interrupted("the connection was reset" if not self._head else self._cut()))
+        self._full = False
+        self._drain()
+        self._pool.lost(self)
+
+    def pause_writing(self) -> None:
+        """The transport has enough."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """It takes more."""
+        self._full = False
+        self._drain()
+        if self._body is not None:
+            self._write_on()
+
+    # --- what the parser says
+
+    def on_message_begin(self) -> None:
+        """Another answer, of which only an interim one may be followed."""
+        if self._whole:
+            raise _NoHttp
+
+    def on_status(self, reason: bytes) -> None:
+        """The text beside the status; nobody reads it."""
+        if len(reason) > _LINE:
+            raise _NoHttp
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A line of the head; those behind a body are nobody's business."""
+        if self._head:
+            self._raw.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        parser, answer = self._parser, self._answer
+        assert parser is not None
+        assert answer is not None
+        status, raw = parser.get_status_code(), self._raw
+        values = b"\n".join([value for _, value in raw])
+        if len(raw) > _HEADERS or b"\0" in values or (len(values) > _LINE // 2 and _has_long_line(raw)):
+            raise _NoHttp
+        if status < 200:
+            if status < 100 or status == 101:
+                raise _NoHttp
+            self._interim = True
+            return
+        self._keep = parser.should_keep_alive()
+        if not self._keep and _coding(raw) not in (b"", b"chunked", b"identity"):
+            raise _NoHttp  # nobody has asked for that, and nobody would undo it
+        self._head = False
+        self._quiet = -_READ  # what came with the head
+        if status >= 300:
+            self._say_no_more()
+        answer.began(status, raw, values)
+        if self._bare:
+            self._whole, self._keep = True, False
+            raise _NoHttp
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body."""
+        self._pieces.append(data)
+
+    def on_message_complete(self) -> None:
+        """The end of an answer, or of an interim one."""
+        if self._interim:
+            self._interim = False
+            self._raw = []
+        else:
+            self._whole = True
+
+    # --- how an answer ends
+
+    def _release(self) -> None:
+        """The answer is whole: the connection is free for the next one if nothing speaks against it."""
+        transport, answer = self._transport, self._answer
+        said_all = self._body is None and (self._sender is None or self._sender.done())
+        if (
+            not (self._keep and said_all)
+            or transport is None
+            or transport.is_closing()
+            or transport.get_write_buffer_size()
+        ):
+            self._end(None)
+            return
+        self._answer = None
+        self._sender = None
+        if self._paused:
+            self.resume()
+        self._pool.give(self)
+        assert answer is not None
+        answer.ended(None)
+
+    def _garbled(self, answer: UpstreamResponse) -> None:
+        """What came last does not belong to an answer; what came before it does."""
+        if self._pieces and not self._bare:
+            answer.arrived(b"".join(self._pieces))
+        self._pieces.clear()
+        if answer is not self._answer:
+            return
+        error = garbled() if self._head else interrupted("the framing of its answer is broken")
+        self._end(None if self._whole else error)
+
+    def _look(self, data: bytes, answer: UpstreamResponse) -> None:
+        """Neither a head nor anything of a body: there is an end to what the parser keeps of that."""
+        if self._head:
+            cut = data.rfind(b"\n")
+            self._line = self._line + len(data) if cut < 0 else len(data) - cut - 1
+            if self._line > _LINE or len(self._raw) > _HEADERS:
+                self._garbled(answer)
+        else:
+            self._quiet += len(data)
+            if self._quiet > _QUIET:
+                self._garbled(answer)
+
+    def _until_closed(self) -> bool:
+        """Whether the end of the connection is the end of the answer."""
+        if self._head or any(name.lower() == b"content-length" for name, _ in self._raw):
+            return False
+        return _coding(self._raw) in (b"", b"identity")
+
+    def _cut(self) -> str:
+        return "the connection was closed" if not self._head else "it closed the connection without an answer"
+
+    # --- how a request goes out
+
+    def _write_on(self) -> None:
+        """Write until the transport has enough."""
+        transport, body = self._transport, self._body
+        while body is not None and transport is not None and not self._full:
+            self._body = body[_SLICE:] if len(body) > _SLICE else None
+            transport.write(body[:_SLICE])
+            body = self._body
+
+    def _say_no_more(self) -> None:
+        """A refusal is there: what is left of the request would be for nobody."""
+        if self._body is not None or (self._sender is not None and not self._sender.done()):
+            self._body, self._keep = None, False
+            if self._sender is not None:
+                self._sender.cancel()
+
+    async def _send(self, body: Body) -> None:
+        """Write a body as it comes; what its source raises is what the exchange ends with."""
+        try:
+            await self._sent(body)
+        except Exception as exc:
+            self._end(exc)
+
+    async def _sent(self, body: Body) -> None:
+        left = body.size
+        self.drawn = True
+        while piece := await body.next():
+            if left is not None:
+                left -= len(piece)
+                if left < 0:
+                    raise ValueError("the body of a request is longer than was said")
+            for start in range(0, len(piece), _SLICE):
+                await self._put(memoryview(piece)[start : start + _SLICE], chunked=left is None)
+        if left:
+            raise ValueError("the body of a request is shorter than was said")
+        if left is None and self._transport is not None:
+            self._transport.write(b"0\r\n\r\n")
+
+    async def _put(self, data: memoryview, *, chunked: bool) -> None:
+        if self._transport is None:
+            return
+        if chunked:
+            self._transport.writelines([b"%x\r\n" % len(data), data, b"\r\n"])
+        else:
+            self._transport.write(data)
+        if self._full:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
+
+    def _drain(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+
+def _has_long_line(raw: list[tuple[bytes, bytes]]) -> bool:
+    return any(len(name) + len(value) + 2 > _LINE for name, value in raw)
+
+
+def _coding(raw: list[tuple[bytes, bytes]]) -> bytes:
+    """The transfer coding that was put on last, empty where there is none."""
+    codings = [value for name, value in raw if name.lower() == b"transfer-encoding"]
+    return codings[-1].rpartition(b",")[2].strip().lower() if codings else b""
