@@ -245,7 +245,7 @@ class _Supervisor:
 
     def _report(self) -> None:
         """Tell the service manager what is true of all of them."""
-        if self._stopping and not self._workers:
+        if not self._workers:
             return
         staying = [worker for worker in self._workers.values() if not worker.leaving]
         enough = self._prepared and len(staying) >= self._configuration.workers()
