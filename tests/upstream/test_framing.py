@@ -210,6 +210,12 @@ async def test_headers_are_read_as_they_came(listen: Any, ask: Any) -> None:
     answer.close()
 
 
+async def test_what_stands_behind_a_body_is_no_header(listen: Any, ask: Any) -> None:
+    answer = await ask(await listen(closes(CHUNKED + b"2\r\nok\r\n0\r\nX-T: 1\r\nX-U: 2\r\n\r\n")))
+    assert await whole(answer) == b"ok"
+    assert answer.headers == [("transfer-encoding", "chunked")]
+
+
 async def test_a_header_that_repeats_the_key_is_not_there(listen: Any, ask: Any, canary: Any) -> None:
     key = canary("p")
     ask.secret = Secret(key)
