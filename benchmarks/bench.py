@@ -23,7 +23,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench_measures import FIRST, MEMORY, Measure, Running, Setting, check, measures
-from bench_process import Fault, many_files
+from bench_process import LOAD, Fault, hold_to, many_files
 from bench_provider import Provider, needed
 from bench_subjects import Bare, Nginx, Peer, Redeo, Subject, litellm, own_python, portkey
 from bench_table import Results, derive, table
@@ -49,6 +49,7 @@ def options() -> argparse.Namespace:
     add("--portkey", metavar="FOLDER", help="Portkey's gateway, from the folder where npm put it")
     add("--peer", action="append", metavar="NAME=COMMAND", help="anything else; {port} and {upstream} are put in")
     add("--rate", type=float, default=200.0, help="requests a second for latency (%(default)s)")
+    add("--free", action="store_true", help="let the scheduler place all processes (else load and subject are apart)")
     return parser.parse_args()
 
 
@@ -95,6 +96,7 @@ def setting(args: argparse.Namespace, folder: Path, provider: Provider) -> Setti
 def run(args: argparse.Namespace) -> Results:
     """All rounds; what a peer cannot do is noted, what one of ours or nginx cannot do ends the run."""
     files = many_files()
+    hold_to(LOAD)
     results = Results()
     with ExitStack() as ends:
         folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="redeo-bench-")))
