@@ -78,13 +78,13 @@ class Process:
             hold_to(before)
         return cls(name, popen, port, log, began)
 
-    def first_200(self, path: str, pause: float = 0.002) -> float:
-        """Seconds from the start to the first 200 on `path`."""
+    def first_200(self, path: str, most: int = 200, pause: float = 0.002) -> float:
+        """Seconds from the start to the first answer on `path` with a status of 200, or of `most` at most."""
         while self.popen.poll() is None and time.perf_counter() - self.began < _WAIT:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
             try:
                 connection.request("GET", path)
-                if connection.getresponse().status == 200:
+                if connection.getresponse().status <= most:
                     return time.perf_counter() - self.began
             except (OSError, http.client.HTTPException):
                 pass

@@ -32,6 +32,7 @@ class Subject(ABC):
     folder: Path
     share: float = field(default=1.0, init=False)
     health: str = field(default="/healthz", init=False)
+    well: int = field(default=200, init=False)  # the highest status on that path that means that it serves
     _laid: bool = field(default=False, init=False)
 
     def start(self, purpose: str) -> Process:
@@ -47,7 +48,7 @@ class Subject(ABC):
         """The same, awaited, and all set for requests."""
         process = self.start(purpose)
         try:
-            process.first_200(self.health)
+            process.first_200(self.health, self.well)
             self.prepare(process)
         except BaseException:
             process.stop()
