@@ -198,6 +198,7 @@ class _Supervisor:
         signal.set_wakeup_fd(-1)
         for number in (*_SIGNALS, signal.SIGCHLD, signal.SIGALRM):
             signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can heed it: what it begins with was read just now
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # it writes to a terminal that is not its own any more
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         for end in self._woken:

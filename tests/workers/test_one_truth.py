@@ -13,7 +13,7 @@ from tests.support.canary import Canaries
 from tests.support.crew import Crew, crew
 from tests.support.upstream import chat, error
 
-SOON = 5.0  # seconds; some milliseconds where nothing else runs
+SOON = 15.0  # seconds; half of one where nothing else runs
 
 
 async def state(team: Crew, worker: int, provider: str = "openai") -> str:
