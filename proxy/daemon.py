@@ -194,9 +194,9 @@ def build(store: ConfigStore, api_key: str, sockets: list[socket.socket]) -> Dae
     client = Client()
     lists = ModelLists(client, loop.time)
     health = Health(loop.time)
-    observer = Observers(metrics, RequestLog())
+    observer = Observers(metrics, RequestLog(loop.call_soon))
     tokens = Tokens(client, loop.time, time.time)
-    attempter = Attempter(client, tokens, loop.time, lambda: datetime.now(UTC), Interrupt())
+    attempter = Attempter(client, tokens, loop, loop.time, lambda: datetime.now(UTC), Interrupt())
     engine = Engine(attempter, health, lists, observer, loop.time)
     front = Front(
         current=lambda: store.current,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
@@ -66,17 +67,18 @@ class Order(Protocol):
 
 
 class Attempter(msgspec.Struct, frozen=True):
-    """Makes attempts. `now` is the loop's monotonic clock in seconds, `wall` tells the date."""
+    """Makes attempts, on one loop. `now` is its monotonic clock in seconds, `wall` tells the date."""
 
     client: Client
     tokens: Tokens
+    loop: asyncio.AbstractEventLoop
     now: Callable[[], float]
     wall: Callable[[], datetime]
     interrupt: Interrupt
 
     async def run(self, order: Order) -> Outcome:
         """One attempt to its end."""
-        started, dog = self.now(), Watchdog()
+        started, dog = self.now(), Watchdog(self.loop)
         response: UpstreamResponse | None = None
         try:
             with dog:

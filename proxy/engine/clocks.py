@@ -29,9 +29,10 @@ class Watchdog:
 
     __slots__ = ("_due", "_fired", "_handle", "_kind", "_loop", "_seconds", "_task")
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """For the task that runs now on this loop, which CPython 3.11 asks the kernel for each time."""
+        self._loop = loop
+        self._task = asyncio.current_task(loop)
         self._handle: asyncio.TimerHandle | None = None
         self._due: float | None = None
         self._kind = FaultKind.TIMEOUT

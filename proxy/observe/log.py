@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Final, TextIO
@@ -153,15 +153,31 @@ class _Quiet(logging.StreamHandler[TextIO]):
 
     json = False
 
-    def put(self, line: bytes) -> None:
-        """One whole line past logging, whose records cost five times as much to make as to write."""
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[bytes] = []
+
+    def put(self, line: bytes, soon: Callable[[Callable[[], None]], object]) -> None:
+        """One whole line past logging, whose records cost five times as much to make as to write. Those of one turn of
+        the loop go out together; `soon` calls at its end."""
+        self._lines.append(line)
+        if len(self._lines) == 1:
+            soon(self._write)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._lines:  # in the order in which things happened
+            self._write()
+        super().emit(record)
+
+    def _write(self) -> None:
+        lines, self._lines = b"".join(self._lines), []
         raw = getattr(self.stream, "buffer", None)
         try:
             if raw is not None:
-                raw.write(line)
+                raw.write(lines)
                 raw.flush()
             else:
-                self.stream.write(line.decode("ascii"))
+                self.stream.write(lines.decode("ascii"))
         except (OSError, ValueError):
             pass  # as every record that cannot be written
 
@@ -186,8 +202,10 @@ def _aside(what: str, args: threading.ExceptHookArgs | sys.UnraisableHookArgs) -
 class RequestLog:
     """One line for each request: what was asked of whom with what result. An Observer of the engine."""
 
-    def __init__(self) -> None:
+    def __init__(self, soon: Callable[[Callable[[], None]], object] = lambda write: write()) -> None:
+        """`soon` calls something a moment later, as a loop's `call_soon` does."""
         self._log = logging.getLogger("redeo.request")
+        self._soon = soon
 
     def exchange_started(self, exchange: Exchange) -> None:
         """Nothing is said yet."""
@@ -215,7 +233,7 @@ class RequestLog:
         fields = _fields_of(exchange)
         handlers = logging.getLogger().handlers
         if len(handlers) == 1 and isinstance(handlers[0], _Quiet) and handlers[0].json:
-            handlers[0].put(_line(fields))
+            handlers[0].put(_line(fields), self._soon)
         else:
             self._log.info("request", extra={_FIELDS: fields})
 

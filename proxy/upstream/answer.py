@@ -34,6 +34,7 @@ class UpstreamResponse:
         "_error",
         "_headers",
         "_held",
+        "_loop",
         "_over",
         "_pieces",
         "_raised",
@@ -50,6 +51,7 @@ class UpstreamResponse:
     def __init__(self, wire: Wire, secret: Secret | None) -> None:
         self.status = 0  # until its head is there
         self._wire: Wire | None = wire  # while more can come
+        self._loop = wire.loop
         self._secret = secret
         self._raw: list[tuple[bytes, bytes]] = []
         self._values = b""
@@ -93,7 +95,11 @@ class UpstreamResponse:
         while not self.status:
             if self._over:
                 raise self._error or interrupted("it closed the connection without an answer")
-            await self._wait()
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
 
     async def read(self) -> bytes:
         """The next piece of the body; empty at its end. Raises UpstreamError."""
@@ -203,7 +209,7 @@ class UpstreamResponse:
             self._wake()
 
     async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:

@@ -33,7 +33,7 @@ class Pool:
         shown = f"[{name}]" if ":" in name else name.rstrip(".")
         self.host = shown if port == _PORTS[parts.scheme] else f"{shown}:{port}"
         self._dialler = Dialler(name, port, tls if parts.scheme == "https" else None, private=private)
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._idle: dict[Wire, None] = {}  # the one that has been so for longest stands first
         self._all: set[Wire] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -67,10 +67,10 @@ class Pool:
         if self._closed:
             wire.give_up()
             return
-        wire.since = self._loop.time()
+        wire.since = self.loop.time()
         self._idle[wire] = None
         if self._sweeper is None:
-            self._sweeper = self._loop.call_later(_KEEPALIVE, self._sweep)
+            self._sweeper = self.loop.call_later(_KEEPALIVE, self._sweep)
 
     def leave(self, wire: Wire) -> None:
         """The connection is of no more use."""
@@ -85,10 +85,10 @@ class Pool:
     def _sweep(self) -> None:
         """Close what has been idle for too long. One timer does for all."""
         self._sweeper = None
-        oldest = self._loop.time() - _KEEPALIVE + 0.01  # timers are that fine
+        oldest = self.loop.time() - _KEEPALIVE + 0.01  # timers are that fine
         for wire in list(self._idle):
             if wire.since > oldest:
-                self._sweeper = self._loop.call_at(wire.since + _KEEPALIVE, self._sweep)
+                self._sweeper = self.loop.call_at(wire.since + _KEEPALIVE, self._sweep)
                 return
             wire.give_up()
 
@@ -101,7 +101,7 @@ class Pool:
         for wire in list(self._all):
             wire.give_up()
         if self._all:
-            self._emptied = self._loop.create_future()
+            self._emptied = self.loop.create_future()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_WORDS):
                     await self._emptied

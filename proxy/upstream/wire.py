@@ -57,6 +57,7 @@ class Wire(asyncio.Protocol):
         "_whole",
         "drawn",
         "heard",
+        "loop",
         "since",
     )
 
@@ -64,6 +65,7 @@ class Wire(asyncio.Protocol):
         self.heard = self.drawn = False
         self.since = 0.0
         self._pool = pool
+        self.loop = pool.loop
         self._transport: asyncio.Transport | None = None
         self._parser: HttpResponseParser | None = None
         self._answer: UpstreamResponse | None = None
@@ -101,7 +103,7 @@ class Wire(asyncio.Protocol):
             transport.write(head)
         elif not isinstance(body, bytes):
             transport.write(head)
-            self._sender = asyncio.get_running_loop().create_task(self._send(body))
+            self._sender = self.loop.create_task(self._send(body))
         elif len(body) <= _JOINED:
             transport.write(head + body)
         else:
@@ -359,7 +361,7 @@ class Wire(asyncio.Protocol):
         else:
             self._transport.write(data)
         if self._full:
-            self._drained = asyncio.get_running_loop().create_future()
+            self._drained = self.loop.create_future()
             await self._drained
 
     def _drain(self) -> None:
