@@ -104,6 +104,8 @@ class Run:
 
     def _alone(self, trial: Trial) -> Callable[[], bool] | None:
         """Where text must not drip: what says whether there is nobody to leave this one for."""
+        if self.job.snapshot.settings.routing.min_chars_per_second <= 0:
+            return None
         who = trial.candidate.connection.provider
 
         def alone() -> bool:
@@ -111,7 +113,7 @@ class Run:
             waiting = (other for other in self._queue if not self._passed_over(other))
             return all(other.connection.provider == who for other in (*later, *waiting))
 
-        return alone if self.job.snapshot.settings.routing.min_chars_per_second > 0 and not alone() else None
+        return None if alone() else alone
 
     def _take_back(self) -> None:
         """Who was left because another one seemed faster can be asked again, where that one did not do."""

@@ -79,7 +79,8 @@ def searching(call: Call) -> bool:
         return False
     if call.operation is Operation.GEMINI and _FILES in call.body:
         return True
-    return any(name in call.fields and splice.field(call.body, name) for name in _NAMES)
+    named = call.fields.intersection(_NAMES)
+    return bool(named) and any(splice.field(call.body, name) for name in named)
 
 
 def is_absent(fault: Fault) -> bool:
@@ -124,4 +125,5 @@ def translatable(call: Call) -> bool:
     """Whether the question can be put to anybody but a provider of its dialect: it asks for nothing kept there."""
     if call.method != "POST" or call.tail or call.body is None or not call.is_json:
         return False
-    return not any(name in call.fields and splice.field(call.body, name) for name in _HELD)
+    held = call.fields.intersection(_HELD)
+    return not held or not any(splice.field(call.body, name) for name in held)

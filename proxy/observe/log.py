@@ -240,9 +240,9 @@ class RequestLog:
 
 def _line(fields: dict[str, Any]) -> bytes:
     """The line of a request as JsonFormatter makes it: of what stands in it, ids and classes alone are texts."""
-    for name in ("connection", "attempts"):
-        if fields[name] is not None:
-            fields[name] = _clean(fields[name])
+    if fields["connection"] is not None:
+        fields["connection"] = _clean(fields["connection"])
+    fields["attempts"] = _clean(fields["attempts"])
     rest = encode(fields)
     if not rest.isascii():
         rest = json.dumps(fields, ensure_ascii=True).encode()
