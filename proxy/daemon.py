@@ -36,7 +36,7 @@ from config.paths import Paths
 from config.store import ConfigStore
 from proxy import systemd, upkeep, watchdog
 from proxy.crew import Held, join, prepare
-from proxy.engine import Attempter, Engine, Interrupt, probe
+from proxy.engine import Attempter, Engine, Interrupt, Ticker, probe
 from proxy.front import FRONT, Door, Front, Runner, Site, ops, quiet_loop, routes
 from proxy.front.live import Live
 from proxy.harden import harden, take_environment, widen
@@ -196,7 +196,7 @@ def build(store: ConfigStore, api_key: str, sockets: list[socket.socket]) -> Dae
     health = Health(loop.time)
     observer = Observers(metrics, RequestLog(loop.call_soon))
     tokens = Tokens(client, loop.time, time.time)
-    attempter = Attempter(client, tokens, loop, loop.time, lambda: datetime.now(UTC), Interrupt())
+    attempter = Attempter(client, tokens, Ticker(loop), loop.time, lambda: datetime.now(UTC), Interrupt())
     engine = Engine(attempter, health, lists, observer, loop.time)
     front = Front(
         current=lambda: store.current,

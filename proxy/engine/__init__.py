@@ -2,8 +2,8 @@
 
 from proxy.engine.attempt import Attempter
 from proxy.engine.call import Call, ClientGone, Reply
-from proxy.engine.clocks import Interrupt
+from proxy.engine.clocks import Interrupt, Ticker
 from proxy.engine.engine import Engine
 from proxy.engine.probe import probe
 
-__all__ = ["Attempter", "Call", "ClientGone", "Engine", "Interrupt", "Reply", "probe"]
+__all__ = ["Attempter", "Call", "ClientGone", "Engine", "Interrupt", "Reply", "Ticker", "probe"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
@@ -16,7 +15,7 @@ from proxy.dialects import multipart, scan, splice
 from proxy.dialects.json import decode_object, encode
 from proxy.engine import told
 from proxy.engine.call import Call, Reply
-from proxy.engine.clocks import ClockExpired, Interrupt, Watchdog
+from proxy.engine.clocks import ClockExpired, Interrupt, Ticker, Watchdog
 from proxy.engine.heard import Translated
 from proxy.engine.outcome import MAX_ERROR_BYTES, Follower, Incoming, Outcome, Refusal, read_body
 from proxy.engine.pace import Pace
@@ -71,14 +70,14 @@ class Attempter(msgspec.Struct, frozen=True):
 
     client: Client
     tokens: Tokens
-    loop: asyncio.AbstractEventLoop
+    ticker: Ticker
     now: Callable[[], float]
     wall: Callable[[], datetime]
     interrupt: Interrupt
 
     async def run(self, order: Order) -> Outcome:
         """One attempt to its end."""
-        started, dog = self.now(), Watchdog(self.loop)
+        started, dog = self.now(), Watchdog(self.ticker)
         response: UpstreamResponse | None = None
         try:
             with dog:

@@ -1,4 +1,4 @@
-"""One watchdog for one attempt: it is re-armed for each piece without a timer of its own for each.
+"""One watchdog for one attempt: it is re-armed for each piece, and no timer is made for that.
 
 Owns no decision: what a fired clock means is told by the label it was armed with.
 """
@@ -6,6 +6,7 @@ Owns no decision: what a fired clock means is told by the label it was armed wit
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from types import TracebackType
 
 from proxy.fault import FaultKind
@@ -20,21 +21,59 @@ class ClockExpired(Exception):
         self.seconds = seconds
 
 
+class Ticker:
+    """One timer of a loop for all its watchdogs, for what most of them wait for never comes. Owns who is watched."""
+
+    __slots__ = ("_at", "_handle", "_watched", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._watched: set[Watchdog] = set()
+        self._handle: asyncio.TimerHandle | None = None
+        self._at = inf  # when the timer looks at all of them
+
+    def watch(self, dog: Watchdog, due: float) -> None:
+        """Look at it no later than then."""
+        self._watched.add(dog)
+        if due < self._at:
+            if self._handle is not None:
+                self._handle.cancel()
+            self._at = due
+            self._handle = self.loop.call_at(due, self._look)
+
+    def leave(self, dog: Watchdog) -> None:
+        """No more. The timer runs on for the others."""
+        self._watched.discard(dog)
+
+    def _look(self) -> None:
+        self._handle, self._at = None, inf
+        now, earliest = self.loop.time(), inf
+        for dog in tuple(self._watched):
+            if dog.due is None:
+                continue
+            if dog.due <= now:
+                dog.fire()
+            elif dog.due < earliest:
+                earliest = dog.due
+        if earliest < inf:
+            self._at = earliest
+            self._handle = self.loop.call_at(earliest, self._look)
+
+
 class Watchdog:
     """`with dog: dog.arm(kind, seconds); await ...` raises ClockExpired when it takes longer.
 
     Arming again moves the deadline; `rest` stops the clock while something else (a slow client) is waited for. One
-    serves all phases of an attempt, each in a block of its own; `close` it in the end.
+    serves all phases of an attempt, each in a block of its own; `close` it in the end. `due`: by the loop's clock.
     """
 
-    __slots__ = ("_due", "_fired", "_handle", "_kind", "_loop", "_seconds", "_task")
+    __slots__ = ("_fired", "_kind", "_seconds", "_task", "_ticker", "due")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """For the task that runs now on this loop, which CPython 3.11 asks the kernel for each time."""
-        self._loop = loop
-        self._task = asyncio.current_task(loop)
-        self._handle: asyncio.TimerHandle | None = None
-        self._due: float | None = None
+    def __init__(self, ticker: Ticker) -> None:
+        """For the task that runs now."""
+        self._ticker = ticker
+        self._task = asyncio.current_task(ticker.loop)  # without it CPython 3.11 asks the kernel for the loop
+        self.due: float | None = None
         self._kind = FaultKind.TIMEOUT
         self._seconds = 0.0
         self._fired = False
@@ -45,31 +84,24 @@ class Watchdog:
     def arm(self, kind: FaultKind, seconds: float) -> None:
         """From now, `seconds` until ClockExpired(kind)."""
         self._kind, self._seconds = kind, seconds
-        self._due = self._loop.time() + seconds
-        if self._handle is not None and self._handle.when() <= self._due:
-            return  # the timer that runs looks at the new deadline when it fires
-        if self._handle is not None:
-            self._handle.cancel()
-        self._handle = self._loop.call_at(self._due, self._look)
+        self.due = due = self._ticker.loop.time() + seconds
+        self._ticker.watch(self, due)
 
     def rest(self) -> None:
         """Stop the clock until it is armed again."""
-        self._due = None
+        self.due = None
 
-    def _look(self) -> None:
-        self._handle = None
-        if self._due is None or self._task is None:
-            return
-        if self._loop.time() < self._due:
-            self._handle = self._loop.call_at(self._due, self._look)
-            return
-        self._fired = True
-        self._task.cancel()
+    def fire(self) -> None:
+        """Its time is over."""
+        self.due = None
+        if self._task is not None:
+            self._fired = True
+            self._task.cancel()
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._due = None
+        self.due = None
         if not self._fired or self._task is None:
             return
         self._fired = False
@@ -79,9 +111,8 @@ class Watchdog:
 
     def close(self) -> None:
         """No clock is needed any more."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+        self.due = None
+        self._ticker.leave(self)
 
 
 class Interrupt:

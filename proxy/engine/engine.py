@@ -58,7 +58,7 @@ class Engine:
 
     async def run(self, call: Call, snapshot: Snapshot, reply: Reply, exchange: Exchange) -> None:
         """Serve one request to its end. Raises CancelledError alone: the client has left, the upstream is closed."""
-        task = asyncio.current_task(self.attempter.loop)
+        task = asyncio.current_task(self.attempter.ticker.loop)
         if task is not None:
             self.running.add(task)
         exchange.generation = snapshot.generation
