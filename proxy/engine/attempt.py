@@ -106,7 +106,7 @@ class Attempter(msgspec.Struct, frozen=True):
         operation = written.via if written is not None and written.translated else call.operation
         token = await self.tokens.token(connection) if needs_token(connection, operation) else None
         request, hide = self._request(order, token)
-        response = await self.client.send(connection, request, again=is_stateless(call))
+        response = await self.client.send(connection, request, again=partial(is_stateless, call))
         stale = response.status == 401 and token is not None and self.tokens.forget(connection, token)
         if not (stale and again):
             return response, hide

@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Any, Final, Protocol
 
 from config.model import Operation
-from proxy.dialects.json import decode_object
+from proxy.dialects.json import decode, top_level
 from proxy.engine.call import Call
 from proxy.fault import Fault, FaultKind, Phase
 
@@ -105,11 +105,21 @@ def effect_of(call: Call) -> Effect:
 def _effect_of(operation: Operation, data: bytes) -> Effect:
     if operation in _STATELESS:
         return Effect.NOTHING
-    body = decode_object(data) or {}
+    body = _read(data)
     if any(body.get(name) for name in _STATE_FIELDS):
         return Effect.ACTS
     searched = Effect.READS if body.get("web_search_options") is not None else Effect.NOTHING
     return max((searched, *(_effect_of_tool(tool) for tool in _tools(body))))
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    """Those fields that matter here: a prompt is many times larger, and is not decoded for them."""
+    try:
+        fields = top_level(data)
+    except ValueError:
+        return {}
+    wanted = (*_STATE_FIELDS, *_TOOL_FIELDS, *(("input",) if data.rfind(_LATER_TOOLS) >= 0 else ()))
+    return {name: decode(fields[name]) for name in wanted if name in fields}
 
 
 def _tools(body: dict[str, Any]) -> Iterator[Any]:

@@ -7,7 +7,7 @@ A question is put here; what carries it stands beside: `request` (what goes out)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from config.addresses import Reach, numeric, reach
@@ -33,11 +33,13 @@ class Client:
         self._known: dict[_Key, tuple[Pool, str]] = {}  # by base URL: the pool, and what its URLs begin with
         self._tls = Tls()
 
-    async def send(self, connection: Connection, request: UpstreamRequest, *, again: bool = False) -> UpstreamResponse:
+    async def send(
+        self, connection: Connection, request: UpstreamRequest, *, again: Callable[[], bool] | None = None
+    ) -> UpstreamResponse:
         """Send one request and wait for the head of its answer. Raises UpstreamError.
 
-        `again`: where a connection that was kept turns out to be dead, a fresh one takes its place, once. Its caller
-        vouches that a repeat does no harm.
+        `again`: where a connection that was kept turns out to be dead, a fresh one takes its place, once, if this says
+        that a repeat does no harm. It is asked only then, for it may have to read the body.
         """
         known = self._known.get((connection.base_url, connection.spec.from_file))
         pool, prefix = known or self._found(connection)
@@ -47,7 +49,7 @@ class Client:
             try:
                 return await _answered(wire, request, head, connection.secret)
             except UpstreamError as exc:
-                if not again or wire.heard or wire.drawn or exc.kind is not FaultKind.INTERRUPTED:
+                if wire.heard or wire.drawn or exc.kind is not FaultKind.INTERRUPTED or again is None or not again():
                     raise
         wire = await pool.open(request.connect_seconds)
         return await _answered(wire, request, head, connection.secret)

@@ -130,7 +130,7 @@ class Asker:
     ) -> UpstreamResponse:
         base = base.base if isinstance(base, Listener) else base
         request = UpstreamRequest(method, base + path, headers or [], body, connect)
-        return await self.client.send(self.connection(base), request, again=again)
+        return await self.client.send(self.connection(base), request, again=lambda: again)
 
 
 async def whole(answer: UpstreamResponse) -> bytes:
