@@ -93,11 +93,13 @@ class _Upload:
         self._uploads = uploads
         self._limits = limits
         self._waited = 0.0  # seconds, for the client alone
+        self._as_it_comes = False
         self.size = 0
 
     async def read(self, request: web.Request) -> bytes:
         pieces: list[bytes] = []
         content = request.content
+        self._as_it_comes = request.content_length is not None
         while not content.at_eof():
             piece = await self._next(content)
             if self.size + len(piece) > self._limits.max_body_bytes:
@@ -108,19 +110,25 @@ class _Upload:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _next(self, content: StreamReader) -> bytes:
+        if content.total_bytes > self.size:  # it is there: no clock is needed
+            return await self._take(content)
         idle = self._limits.body_idle_seconds
         left = idle + self.size / _SLOWEST - self._waited
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
             async with asyncio.timeout(min(idle, max(left, 0.0))):
-                piece = await content.readany()
+                piece = await self._take(content)
         except TimeoutError:
             said = f"nothing of the body came for {idle:g} s"
             slow = f"the body came slower than {_SLOWEST} bytes a second"
             raise Refused(408, "body_timeout", said if left > idle else slow) from None
         self._waited += loop.time() - began
         return piece
+
+    async def _take(self, content: StreamReader) -> bytes:
+        """What is there: as it came, where the client's chunks may not be many and tiny, so that it is copied once."""
+        return (await content.readchunk())[0] if self._as_it_comes else await content.readany()
 
 
 def _too_large(limits: Limits, size: int) -> web.HTTPRequestEntityTooLarge:
