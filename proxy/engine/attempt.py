@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from config.model import Connection, Operation, Routing, StreamUsage, Timeouts
+from config.model import Connection, Operation, Route, Routing, StreamUsage, Timeouts
 from proxy.dialects import headers as passing
 from proxy.dialects import multipart, scan, splice
 from proxy.dialects.json import decode_object, encode
@@ -25,13 +25,14 @@ from proxy.engine.repeat import is_stateless
 from proxy.engine.translate import Written, origin_of, to_client, to_upstream
 from proxy.fault import Fault, FaultKind, Phase
 from proxy.routing import Candidate, Said, classify_error, classify_response, said_in, said_of
-from proxy.upstream.client import Client, UpstreamError, UpstreamRequest, UpstreamResponse
+from proxy.upstream.client import Client, Pieces, UpstreamError, UpstreamRequest, UpstreamResponse
 from proxy.upstream.google import Tokens
 from proxy.upstream.sign import MissingCredential, needs_token, sign
 
 USER_AGENT: Final = "redeo-proxy"
 _JSON: Final = ("application/json", "application/problem+json")
 _VAGUE: Final = ("", "text/plain", "application/octet-stream")  # says nothing: the body has to be looked at
+_LARGE: Final = 64 * 1024  # bytes: a body that is smaller is copied faster than it is sent in pieces
 _ERROR_SECONDS: Final = 10.0  # for the body of an error: its status is known and can do without
 _OPAQUE: Final = frozenset({Operation.AUDIO, Operation.FILES})
 # Where `stream` is heeded for certain; OpenAI's older transcription models, for one, do not know it.
@@ -156,7 +157,7 @@ class Attempter(msgspec.Struct, frozen=True):
         if written is not None and written.translated:
             passed = passed if written.via is operation else to_upstream(call.headers)
             operation = written.via
-            body: bytes | None = written.body
+            body: bytes | Pieces | None = written.body
             hide = call.stream and call.operation is Operation.CHAT and call.include_usage is not True
             url = connection.url(operation, model=candidate.model or call.model, stream=call.stream)
         else:
@@ -259,33 +260,44 @@ def _scrubber(connection: Connection) -> Callable[[bytes], bytes]:
     return bytes if connection.secret is None else connection.secret.scrub
 
 
-def _body(call: Call, candidate: Candidate, routing: Routing) -> tuple[bytes | None, bool]:
+def _body(call: Call, candidate: Candidate, routing: Routing) -> tuple[bytes | Pieces | None, bool]:
+    """What is sent of the client's body, and whether the usage chunk was asked for by us alone."""
     body = call.body
     if body is None:
         return None, False
     route = candidate.connection.spec.speaks[call.operation]
     in_path = route.model_in_path and not call.tail
-    renamed = candidate.model not in (None, call.model) and not in_path
+    model = candidate.model if candidate.model != call.model and not in_path else None
     if not call.is_json:
-        if renamed and candidate.model is not None:
-            body = multipart.with_model(body, call.content_type, candidate.model)
-        return body, False
+        return multipart.with_model(body, call.content_type, model) if model is not None else body, False
+    asks = _asks_usage(call, candidate, routing)
+    if len(body) > _LARGE and _at_places(call, route, model, asks=asks):
+        return (splice.at_places(body, model, call.model_at, usage=asks) if model is not None or asks else body), asks
     if not in_path:
-        if renamed and candidate.model is not None:
-            body = splice.with_model(body, candidate.model, call.model_at)
+        if model is not None:
+            body = splice.with_model(body, model, call.model_at)
         body = splice.with_fields(body, route.adds) if route.adds else body
     elif "model" in call.fields or route.adds:
         body = splice.without_model(body, route.adds)
     for old, new in route.renames.items():
         body = splice.renamed(body, old, new) if old in call.fields else body
-    asks = (
+    return splice.with_usage_asked(body) if asks else body, asks
+
+
+def _at_places(call: Call, route: Route, model: str | None, *, asks: bool) -> bool:
+    """Whether it is known where the body has to be edited, so that it need not be made anew for that."""
+    as_it_is = not route.adds and not route.model_in_path and call.fields.isdisjoint(route.renames)
+    return as_it_is and (model is None or call.model_at is not None) and not (asks and "stream_options" in call.fields)
+
+
+def _asks_usage(call: Call, candidate: Candidate, routing: Routing) -> bool:
+    return (
         routing.ask_usage
         and call.stream
         and call.operation in (Operation.CHAT, Operation.COMPLETIONS)
         and call.include_usage is not True
         and candidate.connection.spec.quirks.stream_usage is StreamUsage.ASKED
     )
-    return (splice.with_usage_asked(body), True) if asks else (body, False)
 
 
 def _classify(connection: Connection, wall: Callable[[], datetime], error: Mapping[str, Any]) -> Fault:

@@ -17,10 +17,10 @@ from proxy.upstream.answer import UpstreamResponse
 from proxy.upstream.dial import Tls
 from proxy.upstream.errors import UpstreamError, unaddressed
 from proxy.upstream.pool import Pool, Pools
-from proxy.upstream.request import Body, UpstreamRequest, head_of
+from proxy.upstream.request import Body, Pieces, UpstreamRequest, head_of
 from proxy.upstream.wire import Wire
 
-__all__ = ["Body", "Client", "Pools", "UpstreamError", "UpstreamRequest", "UpstreamResponse"]
+__all__ = ["Body", "Client", "Pieces", "Pools", "UpstreamError", "UpstreamRequest", "UpstreamResponse"]
 
 _Key = tuple[str, bool]  # an origin, and whether private addresses are allowed there
 

@@ -17,7 +17,7 @@ from proxy.upstream.errors import garbled, interrupted
 if TYPE_CHECKING:
     from proxy.upstream.answer import UpstreamResponse
     from proxy.upstream.pool import Pool
-    from proxy.upstream.request import Body
+    from proxy.upstream.request import Body, Pieces
 
 _LINE: Final = 8190  # of a head: what the daemon's own server takes, too
 _HEADERS: Final = 128
@@ -37,6 +37,7 @@ class Wire(asyncio.Protocol):
     `since`: when it was idle first, by the loop's clock, and of no meaning while it is not."""
 
     __slots__ = (
+        "_after",
         "_answer",
         "_bare",
         "_body",
@@ -78,6 +79,7 @@ class Wire(asyncio.Protocol):
         self._keep = False
         self._paused = False
         self._body: memoryview | None = None  # what is still to be written
+        self._after: list[memoryview] = []  # and what follows it, last things first
         self._full = False
         self._drained: asyncio.Future[None] | None = None
         self._sender: asyncio.Task[None] | None = None
@@ -89,7 +91,9 @@ class Wire(asyncio.Protocol):
         """Whether a question can be put."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def begin(self, answer: UpstreamResponse, head: bytes, body: bytes | Body | None, *, bare: bool = False) -> None:
+    def begin(
+        self, answer: UpstreamResponse, head: bytes, body: bytes | Pieces | Body | None, *, bare: bool = False
+    ) -> None:
         """Put a question whose answer is given to `answer`. `bare`: it was HEAD."""
         transport = self._transport
         assert transport is not None
@@ -99,6 +103,8 @@ class Wire(asyncio.Protocol):
         self._head, self._bare, self._line = True, bare, 0
         if not body:
             transport.write(head)
+        elif isinstance(body, tuple):
+            self._write_pieces(head, body)
         elif not isinstance(body, bytes):
             transport.write(head)
             self._sender = asyncio.get_running_loop().create_task(self._send(body))
@@ -128,7 +134,7 @@ class Wire(asyncio.Protocol):
     def _end(self, error: Exception | None) -> None:
         """Be of no more use: to the answer that is coming, if one is, and to anybody else."""
         answer, self._answer = self._answer, None
-        self._body = None
+        self._body, self._after = None, []
         if self._sender is not None:
             self._sender.cancel()
         self._pool.leave(self)
@@ -313,19 +319,31 @@ class Wire(asyncio.Protocol):
 
     # --- how a request goes out
 
+    def _write_pieces(self, head: bytes, pieces: Pieces) -> None:
+        """The small ones at the beginning with the head, the others as the transport takes them."""
+        small = 0
+        while small < len(pieces) and len(head) + len(pieces[small]) <= _JOINED:
+            head = b"".join((head, pieces[small]))
+            small += 1
+        assert self._transport is not None
+        self._transport.write(head)
+        self._after = [memoryview(piece) for piece in reversed(pieces[small:])]
+        self._body = self._after.pop() if self._after else None
+        self._write_on()
+
     def _write_on(self) -> None:
         """Write until the transport has enough."""
         transport, body = self._transport, self._body
         while body is not None and transport is not None and not self._full:
             rest = body[_SLICE:]
-            self._body = rest if rest else None
+            self._body = rest if rest else self._after.pop() if self._after else None
             transport.write(body[:_SLICE])
             body = self._body
 
     def _say_no_more(self) -> None:
         """A refusal is there: what is left of the request would be for nobody."""
         if self._body is not None or (self._sender is not None and not self._sender.done()):
-            self._body, self._keep = None, False
+            self._body, self._after, self._keep = None, [], False
             if self._sender is not None:
                 self._sender.cancel()
 

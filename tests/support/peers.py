@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from config.catalogue import load
 from config.model import Connection, Secret
-from proxy.upstream.client import Body, Client, UpstreamRequest, UpstreamResponse
+from proxy.upstream.client import Body, Client, Pieces, UpstreamRequest, UpstreamResponse
 
 AUTHORITY = trustme.CA()
 SPEC = next(iter(load().values()))
@@ -120,7 +120,7 @@ class Asker:
     async def __call__(
         self,
         base: str | Listener,
-        body: bytes | Body | None = b"{}",
+        body: bytes | Pieces | Body | None = b"{}",
         *,
         method: str = "POST",
         headers: list[tuple[str, str]] | None = None,
