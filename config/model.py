@@ -376,7 +376,7 @@ class Settings(msgspec.Struct, frozen=True):
     """redeo.yaml, validated, every default filled in."""
 
     listen: str = "127.0.0.1:7333"
-    workers: int = 1
+    workers: int | None = 1  # None: one for each processor
     allow_remote: bool = False
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()

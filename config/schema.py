@@ -89,7 +89,7 @@ def read(root: Node | None, name: str) -> tuple[Settings, Mapping[str, ProviderS
     providers = _providers(walk, top.get("providers"))
     settings = Settings(
         listen=_listen(walk, top.get("listen")),
-        workers=_whole(walk, top.get("workers"), "workers", 1, 64, 1),
+        workers=_workers(walk, top.get("workers")),
         allow_remote=_flag(walk, top.get("allow_remote"), "allow_remote", False),
         allowed_hosts=walk.texts(top["allowed_hosts"], "allowed_hosts") if "allowed_hosts" in top else (),
         allowed_origins=_origins(walk, top.get("allowed_origins")),
@@ -110,6 +110,14 @@ def _whole(walk: _Walk, node: Node | None, where: str, low: int, high: int, defa
     allowed = f"a whole number from {low} to {high}"
     value = walk.take(node, where, lambda v: type(v) is int and low <= v <= high, allowed, default)
     return int(value)
+
+
+def _workers(walk: _Walk, node: Node | None) -> int | None:
+    if node is None:
+        return Settings().workers
+    allowed = "a whole number from 1 to 64, or auto"
+    value = walk.take(node, "workers", lambda v: v == "auto" or (type(v) is int and 1 <= v <= 64), allowed, 1)
+    return None if value == "auto" else int(value)
 
 
 def _seconds(walk: _Walk, node: Node, where: str, default: float) -> float:

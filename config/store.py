@@ -99,7 +99,7 @@ class ConfigStore:
         self._subscribers: list[Callable[[Snapshot], None]] = []
         self._reload_seen: list[Callable[[ReloadStatus], None]] = []
         loaded = _load_and_seal(paths, env)
-        self._snapshot = _snapshot(loaded, 1)
+        self._snapshot = _snapshot(loaded, self._shared.taken(1))
         self._read_as = loaded.read_as
         self.last_reload = ReloadStatus(True, datetime.now(UTC))
 
@@ -185,6 +185,7 @@ class ConfigStore:
         if replace(new, generation=old.generation) == old:
             return
         self._snapshot = new
+        self._shared.taken(new.generation)
         _tell_moved(old.connections, new.connections)
         for fn in self._subscribers:
             fn(new)

@@ -33,11 +33,13 @@ from config.generation import Generation
 from config.model import Connection, Snapshot
 from config.paths import Paths
 from config.store import ConfigStore
-from proxy import systemd
+from proxy import systemd, watchdog
+from proxy.crew import Held, join, prepare
 from proxy.engine import Attempter, Engine, Interrupt, probe
 from proxy.front import FRONT, Door, Front, Runner, Site, ops, quiet_loop, routes
 from proxy.front.live import Live
 from proxy.harden import harden, take_environment, widen
+from proxy.link import LEAVE, Link
 from proxy.listen import ListenError, address_of, bind, hosts_of, refuse_remote
 from proxy.observe.late import LateMetrics
 from proxy.observe.log import Observers, RequestLog, configure
@@ -48,7 +50,6 @@ from proxy.upstream.model_lists import ModelLists
 
 _FIRST_THINGS_FIRST: Final = 0.1  # seconds: until then the processor belongs to the first request
 _LINGER: Final = 0.25  # seconds that accepted connections have to say what they want when the daemon stops
-_SELF_TEST: Final = 5.0  # seconds
 _LAST_WORDS: Final = 1.0  # seconds that interrupted requests have to tell their clients
 _log = logging.getLogger("redeo.daemon")
 
@@ -78,6 +79,7 @@ class Daemon(msgspec.Struct):
     lists: ModelLists
     metrics: LateMetrics
     inherited: bool = False  # somebody else holds the sockets too: requests may wait there for our successor
+    link: Link | None = None  # to the other workers, where there are several
     _runner: Runner | None = None
     _tasks: list[asyncio.Task[None]] = msgspec.field(default_factory=list)
 
@@ -99,9 +101,11 @@ class Daemon(msgspec.Struct):
         self._runner = Runner(self.app, Door(self.app), patience=self._patience, shutdown_timeout=1.0)
         await self._runner.setup()
         for sock in self.sockets:
-            await Site(self._runner, sock).start()
+            await Site(self._runner, sock, self.link.turn if self.link is not None else None).start()
         self.store.subscribe(self._changed)
         self._tasks.append(loop.create_task(self._watch()))
+        if self.link is not None:
+            self._tasks.append(loop.create_task(join(self.link, self.front.engine.health, self.store, self.metrics)))
 
     def _patience(self) -> float:
         return self.store.current.settings.limits.client_idle_seconds
@@ -210,6 +214,7 @@ def build(store: ConfigStore, api_key: str, sockets: list[socket.socket]) -> Dae
 
     async def scrape() -> Callable[[], bytes]:
         loaded, render = await metrics.load()
+        await store.refresh()  # another worker may have written
         loaded.show(store.current, lambda c: health.state(c).value)
         return render
 
@@ -275,17 +280,20 @@ def serve(*, config: Path | None = None, state_dir: Path | None = None, listen: 
     _greet(store, sockets)
 
     interval = systemd.watchdog_interval()
+    held = Held(store, lambda: open_store(config, state_dir, env, generation)[0])
 
-    def work(manager: systemd.Manager) -> int:
-        return _run(_serve(store, key, sockets, bool(inherited), manager, interval))
+    def work(manager: systemd.Manager, link: Link | None = None) -> int:
+        return _run(_serve(held.store, key, sockets, bool(inherited), manager, interval, link))
 
-    count = store.current.settings.workers
-    manager = systemd.Manager(lambda: _announce_ready(store), systemd.alive, lambda: systemd.stopping("draining"))
-    if count == 1:
+    manager = systemd.Manager(
+        lambda: _announce_ready(held.store), systemd.alive, lambda: systemd.stopping("draining"), systemd.reloading
+    )
+    if held.workers() == 1:
+        store.subscribe(lambda _: held.tell_of_restart())
         return work(manager)
-    from proxy.workers import supervise
+    from proxy.workers import Configuration, supervise
 
-    return supervise(count, work, manager)
+    return supervise(work, manager, Configuration(held.workers, held.renew, prepare), interval)
 
 
 def _announce_ready(store: ConfigStore) -> None:
@@ -323,16 +331,18 @@ async def _serve(
     inherited: bool,
     manager: systemd.Manager,
     interval: float | None,
+    link: Link | None,
 ) -> int:
     """One process from its start to its drained end."""
     daemon = build(store, key, sockets)
     daemon.inherited = daemon.front.inherited = inherited
+    daemon.link = link
     await daemon.start()
     stop = asyncio.Event()
-    _on_signals(daemon, stop)
+    _on_signals(daemon, stop, manager)
     quick_start.started()
     manager.ready()
-    dog = asyncio.create_task(_feed_watchdog(sockets[0], manager, interval, stop))
+    dog = asyncio.create_task(watchdog.feed(sockets[0], manager, interval, stop))
     await stop.wait()
     manager.stopping()
     await daemon.stop()
@@ -340,7 +350,7 @@ async def _serve(
     return 0
 
 
-def _on_signals(daemon: Daemon, stop: asyncio.Event) -> None:
+def _on_signals(daemon: Daemon, stop: asyncio.Event, manager: systemd.Manager) -> None:
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
 
@@ -352,47 +362,21 @@ def _on_signals(daemon: Daemon, stop: asyncio.Event) -> None:
         stop.set()
 
     async def reload() -> None:
-        systemd.reloading()
+        manager.reloading()
         await daemon.store.reload()
-        _announce_ready(daemon.store)
+        manager.ready()
 
     def start_reload() -> None:
         task = loop.create_task(reload())
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
+    def leave() -> None:
+        daemon.inherited = True  # the other workers go on listening
+        stop.set()
+
+    if daemon.link is not None:
+        loop.add_signal_handler(LEAVE, leave)
     loop.add_signal_handler(signal.SIGTERM, end)
     loop.add_signal_handler(signal.SIGINT, end)
     loop.add_signal_handler(signal.SIGHUP, start_reload)
-
-
-async def _feed_watchdog(
-    sock: socket.socket, manager: systemd.Manager, interval: float | None, stop: asyncio.Event
-) -> None:
-    """Tell the service manager that requests are answered; a daemon that answers none says nothing and is restarted.
-
-    While it drains nothing new is answered, and it lives for as long as its loop turns.
-    """
-    while interval is not None:
-        if stop.is_set() or await _answers(sock):
-            manager.alive()
-        await asyncio.sleep(interval)
-
-
-async def _answers(sock: socket.socket) -> bool:
-    """Whether a request to the daemon's own socket is answered, through its own accept queue and guard."""
-    address = sock.getsockname()
-    try:
-        async with asyncio.timeout(_SELF_TEST):
-            if sock.family == socket.AF_UNIX:
-                reader, writer = await asyncio.open_unix_connection(address)
-            else:
-                host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])
-                reader, writer = await asyncio.open_connection(host, address[1])
-            try:
-                writer.write(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-                return (await reader.readline()).startswith(b"HTTP/1.1 200")
-            finally:
-                writer.close()
-    except (OSError, TimeoutError):
-        return False

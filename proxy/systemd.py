@@ -23,6 +23,7 @@ class Manager(NamedTuple):
     ready: Callable[[], object]
     alive: Callable[[], object]
     stopping: Callable[[], object]
+    reloading: Callable[[], object]  # `ready` follows
 
 
 def notify(*assignments: str, environ: MutableMapping[str, str] | None = None) -> bool:

@@ -57,21 +57,43 @@ _RESPONSE: Final = frozenset(
 _RESPONSE_PREFIXES: Final = ("anthropic-", "openai-", "x-ratelimit-")
 
 
+_MOST: Final = 1024  # spellings of names that are remembered
+_asked: dict[str, str] = {}  # of the client's headers, what it is looked up by: "" for one that stays here
+_answered: dict[str, str] = {}
+
+
+def _passing(name: str) -> str:
+    lower = name.lower()
+    passes = lower if lower in _REQUEST or lower.startswith(_REQUEST_PREFIXES) else ""
+    if len(_asked) < _MOST:
+        _asked[name] = passes
+    return passes
+
+
 def to_upstream(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The client's headers that the provider may see. `Connection` may name further ones to leave out."""
-    pairs = [(name.lower(), value) for name, value in headers]
-    named = {token.strip().lower() for name, value in pairs if name == "connection" for token in value.split(",")}
-    return [
-        (name, value)
-        for name, value in pairs
-        if (name in _REQUEST or name.startswith(_REQUEST_PREFIXES)) and name not in named
-    ]
+    passed: list[tuple[str, str]] = []
+    named: set[str] | None = None
+    for name, value in headers:
+        passes = _asked.get(name)
+        if passes is None:
+            passes = _passing(name)
+        if passes:
+            passed.append((passes, value))
+        elif name.lower() == "connection":
+            named = (named or set()) | {token.strip().lower() for token in value.split(",")}
+    return passed if named is None else [(name, value) for name, value in passed if name not in named]
 
 
 def to_client(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The provider's headers (lower-case names) that the client may see, without control characters."""
-    return [
-        (name, value)
-        for name, value in headers
-        if (name in _RESPONSE or name.startswith(_RESPONSE_PREFIXES)) and value.isprintable()
-    ]
+    passed: list[tuple[str, str]] = []
+    for name, value in headers:
+        passes = _answered.get(name)
+        if passes is None:
+            passes = name if name in _RESPONSE or name.startswith(_RESPONSE_PREFIXES) else ""
+            if len(_answered) < _MOST:
+                _answered[name] = passes
+        if passes and value.isprintable():
+            passed.append((passes, value))
+    return passed

@@ -157,7 +157,9 @@ class Run:
     def _passed_over(self, candidate: Candidate) -> bool:
         connection = candidate.connection
         small = self._needed and connection.context_tokens(candidate.model) <= self._needed
-        return connection.provider in self._spent or bool(small) or self.job.seconds_left(candidate) <= 0
+        if connection.provider in self._spent or small:
+            return True
+        return bool(self.job.exchange.attempts) and self.job.seconds_left(candidate) <= 0
 
     def _under_way(self, candidate: Candidate) -> bool:
         who = candidate.connection.provider
@@ -171,8 +173,8 @@ class Run:
         except (Unsaid, BadRequest) as exc:
             self._closing.left_out(candidate, exc)
             return None
-        if self.job.seconds_left(candidate) <= 0:
-            return None
+        if written is not None and self.job.seconds_left(candidate) <= 0:
+            return None  # writing it took what was left
         ticket = self.engine.health.admit(candidate.connection, candidate.model)
         if ticket is None:
             return None

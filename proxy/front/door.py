@@ -14,12 +14,12 @@ from typing import Any, Final
 from aiohttp import web
 
 from proxy.front.context import FRONT, Front
-from proxy.front.errors import ORIGIN, REQUEST_ID, Refused, error_response, new_id
+from proxy.front.errors import Received, Refused, error_response, new_id
 from proxy.front.guard import Guard, is_preflight
 from proxy.front.reply import write_response
 
 # What the router found in the path is empty for those that do not need it.
-Direct = Callable[[web.Request, Front, Mapping[str, str]], Awaitable[web.StreamResponse]]
+Direct = Callable[[Received, Front, Mapping[str, str]], Awaitable[web.StreamResponse]]
 # Handlers that need nothing of the router; keys are method and raw path.
 DIRECT: Final = web.AppKey("direct", dict[tuple[str, str], Direct])
 _NO_MATCH: Final[Mapping[str, str]] = MappingProxyType({})
@@ -38,13 +38,11 @@ class Door:
 
     async def __call__(self, request: Any) -> web.StreamResponse:
         """The answer to a request. Raises ConnectionError where the client is gone."""
-        request[REQUEST_ID] = new_id()
+        request.ident = new_id()
         raw = request.raw_path
         direct = self._direct.get((request.method, raw if "?" not in raw else raw.partition("?")[0]))
         try:
-            origin = self._guard.check(request, raw.partition("?")[0] if direct is not None else request.path)
-            if origin is not None:
-                request[ORIGIN] = origin
+            request.origin = self._guard.check(request, raw.partition("?")[0] if direct is not None else request.path)
             if direct is not None:
                 return await direct(request, self._front, _NO_MATCH)
             answer = _preflight(request) if is_preflight(request) else await self._routed(request)
@@ -53,18 +51,18 @@ class Door:
         except ConnectionError:
             raise
         except Exception:
-            _log.exception("a handler failed", extra={"redeo": {"request_id": request[REQUEST_ID]}})
+            _log.exception("a handler failed", extra={"redeo": {"request_id": request.ident}})
             answer = self._refused(request, Refused(500, "internal_error", "the daemon failed; its log says where"))
-        return await write_response(request, answer, closing=self._front.closing)
+        return await write_response(request, answer, self._front)
 
-    def _refused(self, request: web.Request, refused: Refused) -> web.Response:
+    def _refused(self, request: Received, refused: Refused) -> web.Response:
         self._front.rejected(refused.code)
         answer = error_response(request, refused)
         if refused.code in _MALFORMED:
             answer.force_close()  # what comes next on this connection is not to be trusted either
         return answer
 
-    def _from_http(self, request: web.Request, exc: web.HTTPException) -> Refused:
+    def _from_http(self, request: Received, exc: web.HTTPException) -> Refused:
         if exc.status == 405:
             allow = exc.headers.get("Allow", "")
             return Refused(405, "method_not_allowed", f"this path takes {allow}", headers={"Allow": allow})
@@ -76,7 +74,7 @@ class Door:
         return Refused(exc.status, "refused", exc.reason or "refused")
 
 
-def _preflight(request: web.Request) -> web.Response:
+def _preflight(request: Received) -> web.Response:
     """For the configured origins alone: any other was refused already."""
     headers = {
         "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",

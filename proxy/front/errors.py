@@ -9,9 +9,15 @@ from aiohttp import web
 
 from proxy.dialects.envelope import Form, error_body
 
-REQUEST_ID: Final = web.RequestKey("request_id", str)
-ORIGIN: Final = web.RequestKey("origin", str)  # of the page that asks, where it may; else None
 ID_HEADERS: Final = ("x-redeo-request-id", "x-request-id", "request-id")
+
+
+class Received(web.Request):
+    """A request with what it is called in answers and logs, and the origin of the page that it comes from, if any."""
+
+    ATTRS = web.Request.ATTRS | {"ident", "origin"}
+    ident: str = ""
+    origin: str | None = None
 
 
 def new_id() -> str:
@@ -58,7 +64,7 @@ def form_of(path: str) -> Form:
 
 def error_response(request: web.BaseRequest, refused: Refused) -> web.Response:
     """The whole answer to a refused request."""
-    ident = request.get(REQUEST_ID, "")
+    ident = request.ident if isinstance(request, Received) else ""
     form = form_of(request.path)
     headers = dict(refused.headers)
     headers["x-should-retry"] = "true" if refused.retry_after is not None else "false"

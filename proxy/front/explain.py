@@ -1,6 +1,6 @@
 """`GET /v1/routing/explain`: what would become of a request for a model just now, and why.
 
-Says what this process knows: with several workers each has its own breakers. What a request would meet is decided in
+Says what this process knows, by itself and from other workers. What a request would meet is decided in
 `proxy.routing`; here stand the question's form and the answer's, with times of day instead of seconds.
 """
 
@@ -84,7 +84,7 @@ class _View(msgspec.Struct, frozen=True):
     model: str | None
     operation: str
     read_as: str
-    worker: int  # whose breakers these are
+    worker: int  # who answers
     tried: list[_TriedView]
     left_out: list[_LeftOutView]
     breakers: list[_BreakerView]

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote_plus
 import msgspec.structs
 from aiohttp import web
 
-from config.model import Operation, Snapshot
+from config.model import Operation
 from proxy.dialects import headers as passing
 from proxy.dialects import multipart, splice
 from proxy.dialects.envelope import Form
@@ -18,7 +18,7 @@ from proxy.engine import Call
 from proxy.fault import Exchange
 from proxy.front.context import Front
 from proxy.front.door import Direct
-from proxy.front.errors import REQUEST_ID, Refused, shutting_down
+from proxy.front.errors import Received, Refused, shutting_down
 from proxy.front.gate import Gate
 from proxy.front.reply import HttpReply
 from proxy.front.upload import Uploads, is_there, take
@@ -43,41 +43,47 @@ NO_MODEL: Final = frozenset({Operation.FILES, Operation.BATCHES, Operation.MESSA
 def handler(operation: Operation, gate: Gate, uploads: Uploads) -> Direct:
     """The handler for the paths of one operation."""
 
-    async def handle(request: web.Request, front: Front, match: Mapping[str, str]) -> web.StreamResponse:
+    async def handle(request: Received, front: Front, match: Mapping[str, str]) -> web.StreamResponse:
+        if "Expect" in request.headers and request.version == (1, 1):
+            await _continue(request)
         if front.draining:
             raise shutting_down()
         snapshot = await front.snapshot() if front.stale() else front.current()
+        limits = snapshot.settings.limits
+        reply = HttpReply(request, front)
         front.began()
+        passed = False
         try:
-            reply = await serve(request, front, match, snapshot)
+            if gate.free(limits) and is_there(request):
+                gate.pass_by()
+                passed = True
+                body = take(request, limits)
+            else:
+                with front.arriving():
+                    async with uploads.body(request, limits) as body:
+                        await gate.take(limits)
+                        passed = True
+            call = _call(request, operation, match, body)
+            exchange = Exchange(call.id, operation.value, call.form.value, call.stream, front.now())
+            await front.engine.run(call, snapshot, reply, exchange)
         finally:
+            if passed:
+                gate.give()
             front.over()
         if reply.response is None:
             raise ConnectionResetError("the client left before its answer began")
         return reply.response
 
-    async def serve(request: web.Request, front: Front, match: Mapping[str, str], snapshot: Snapshot) -> HttpReply:
-        limits = snapshot.settings.limits
-        if gate.free(limits) and is_there(request):
-            body = take(request, limits)
-            gate.pass_by()
-        else:
-            with front.arriving():
-                async with uploads.body(request, limits) as body:
-                    await gate.take(limits)
-        try:
-            call = _call(request, operation, match, body)
-            exchange = Exchange(call.id, operation.value, call.form.value, call.stream, front.now())
-            reply = HttpReply(request, closing=front.closing)
-            await front.engine.run(call, snapshot, reply, exchange)
-        finally:
-            gate.give()
-        return reply
-
     return handle
 
 
-def _call(request: web.Request, operation: Operation, match: Mapping[str, str], body: bytes | None) -> Call:
+async def _continue(request: Received) -> None:
+    """A client that waits to be told to send its body is told so."""
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0
+
+
+def _call(request: Received, operation: Operation, match: Mapping[str, str], body: bytes | None) -> Call:
     kind = request.headers.get("Content-Type", "")
     tail = _tail(match["tail"]) if "tail" in match else ""
     named = operation not in NO_MODEL and not tail and request.method == "POST"  # the body has to name a model
@@ -87,7 +93,7 @@ def _call(request: web.Request, operation: Operation, match: Mapping[str, str], 
     if named and head.model is None:
         raise Refused(400, "missing_model", "the body names no `model`", param="model")
     return Call(
-        id=request[REQUEST_ID],
+        id=request.ident,
         operation=operation,
         form=_FORMS.get(operation, Form.OPENAI),
         method=request.method,
@@ -125,7 +131,7 @@ def _tail(tail: str) -> str:
     return f"/{quote(tail, safe='/:@!$&()*+,;=~-._')}" if tail else ""
 
 
-def _in_path(request: web.Request, match: Mapping[str, str], head: splice.Head) -> splice.Head:
+def _in_path(request: Received, match: Mapping[str, str], head: splice.Head) -> splice.Head:
     """Google's clients name model and streaming in the path. Raises Refused."""
     streamed = match["verb"] == "streamGenerateContent"
     if streamed and request.query.get("alt") != "sse":

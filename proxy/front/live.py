@@ -1,6 +1,6 @@
 """How a connection fares, for people: what `proxy.routing.health` knows, with times of day instead of seconds.
 
-It is what this process has seen: with several workers each has its own breakers, and `worker` says whose these are.
+It is what this process knows, by itself and from other workers; `worker` says which one it is.
 """
 
 from __future__ import annotations

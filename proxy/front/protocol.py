@@ -22,7 +22,7 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
 from proxy.dialects.envelope import Form, error_body
-from proxy.front.errors import ID_HEADERS, REQUEST_ID, new_id
+from proxy.front.errors import ID_HEADERS, Received, new_id
 
 HEADER_SECONDS: Final = 10.0
 KEEPALIVE_SECONDS: Final = 75.0
@@ -159,7 +159,7 @@ class Protocol(RequestHandler):
         """An answer that quotes nothing of the request; the connection is closed after it."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
-        ident = request.get(REQUEST_ID) or new_id()
+        ident = (request.ident if isinstance(request, Received) else "") or new_id()
         if status >= 500:
             _log.error("a request failed", exc_info=exc, extra={"redeo": {"request_id": ident}})
         text = "the request is not well-formed HTTP" if status < 500 else "the daemon failed; its log says where"
@@ -189,6 +189,12 @@ class Server(web.Server):
         super().__init__(handler, request_factory=request_factory, **kwargs)
         self._patience = patience
         self._protocol_arguments = kwargs
+        self.lost: Callable[[], None] | None = None  # called once for each connection that has ended
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        if self.lost is not None:
+            self.lost()
 
     def __call__(self) -> RequestHandler:
         arguments = {k: v for k, v in self._protocol_arguments.items() if k != "handler_cancellation"}
@@ -213,12 +219,16 @@ class Runner(web.AppRunner):
         self._patience = patience
 
     async def _make_server(self) -> web.Server:
-        # The public AppRunner builds aiohttp's own Server; its request factory is all that ours needs of it.
-        built = await super()._make_server()
-        assert built.request_factory is not None
+        # The public AppRunner makes the application ready and builds aiohttp's own Server, which ours stands in for.
+        await super()._make_server()
+        loop, most = asyncio.get_running_loop(), self.app._client_max_size
+
+        def receive(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> Received:
+            return Received(message, payload, protocol, writer, task, loop, client_max_size=most)
+
         return Server(
             self._handler,
-            request_factory=built.request_factory,
+            request_factory=receive,
             patience=self._patience,
             handler_cancellation=True,
             keepalive_timeout=KEEPALIVE_SECONDS,

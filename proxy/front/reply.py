@@ -16,7 +16,8 @@ from typing import Final, cast
 from aiohttp import web
 
 from proxy.engine import ClientGone
-from proxy.front.errors import ID_HEADERS, ORIGIN, REQUEST_ID
+from proxy.front.context import Front
+from proxy.front.errors import ID_HEADERS, Received
 from proxy.front.protocol import Protocol
 
 _COMMENT: Final = b"3\r\n:\n\n\r\n"  # a chunk of an event stream that says nothing (WHATWG HTML, "Server-sent events")
@@ -46,15 +47,16 @@ class Sent:
 class HttpReply:
     """Writes to one client; `response` is what the handler returns. Who takes nothing is cut off by Protocol.
 
-    `closing`: the connection ends with this answer.
+    `keep_alive`: the connection goes on after this answer, unless the daemon stops by then.
     """
 
-    __slots__ = ("_chunked", "_events", "_keep_alive", "_left", "_protocol", "_request", "begun", "response")
+    __slots__ = ("_chunked", "_events", "_front", "_keep_alive", "_left", "_protocol", "_request", "begun", "response")
 
-    def __init__(self, request: web.Request, *, closing: bool = False) -> None:
+    def __init__(self, request: Received, front: Front, *, keep_alive: bool = True) -> None:
         self._request = request
+        self._front = front
         self._protocol = cast(Protocol, request.protocol)
-        self._keep_alive = request.keep_alive and not closing
+        self._keep_alive = keep_alive and request.keep_alive
         self._chunked = False
         self._events = False
         self._left: list[memoryview] = []  # of what was larger than a slice
@@ -156,6 +158,7 @@ class HttpReply:
 
     def _head(self, status: int, headers: Iterable[tuple[str, str]], framing: str | None, full: bool) -> bytes:
         request = self._request
+        self._keep_alive = self._keep_alive and not self._front.closing
         lines = [_status_line(status), *(f"{name}: {value}" for name, value in headers)]
         if full and not any(name.lower() == "content-type" for name, _ in headers):
             lines.append("content-type: application/octet-stream")
@@ -166,7 +169,7 @@ class HttpReply:
         old = request.version < (1, 1)
         if self._keep_alive is old:  # what is not said by the version itself (RFC 9112, 9.3)
             lines.append("Connection: keep-alive" if old else "Connection: close")
-        origin = request.get(ORIGIN)
+        origin = request.origin
         if origin is not None:
             lines += (f"Access-Control-Allow-Origin: {origin}", "Vary: Origin")
         lines += ("", "")
@@ -177,7 +180,7 @@ class HttpReply:
         return head.encode()
 
 
-async def write_response(request: web.Request, answer: web.StreamResponse, *, closing: bool) -> web.StreamResponse:
+async def write_response(request: Received, answer: web.StreamResponse, front: Front) -> web.StreamResponse:
     """What a handler made as aiohttp's response, written as all others are: with the ids of the request."""
     if not isinstance(answer, web.Response) or not isinstance(answer.body, bytes | None):
         return answer
@@ -187,8 +190,8 @@ async def write_response(request: web.Request, answer: web.StreamResponse, *, cl
         raise ConnectionResetError("an answer has begun already")
     headers = list(answer.headers.items())
     given = {name.lower() for name, _ in headers}
-    headers += [(name, request[REQUEST_ID]) for name in ID_HEADERS if name not in given]
-    reply = HttpReply(request, closing=closing or answer.keep_alive is False)
+    headers += [(name, request.ident) for name in ID_HEADERS if name not in given]
+    reply = HttpReply(request, front, keep_alive=answer.keep_alive is not False)
     try:
         await reply.whole(answer.status, headers, answer.body or b"")
     except ClientGone:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, cast
 
 from aiohttp import web
 
 from config.model import Operation
 from proxy.front import explain, models, ops
-from proxy.front.context import FRONT, Front
+from proxy.front.context import FRONT
 from proxy.front.door import DIRECT, Direct
+from proxy.front.errors import Received
 from proxy.front.gate import Gate, beside
 from proxy.front.inference import NO_MODEL, handler
 from proxy.front.upload import Uploads
@@ -54,27 +55,11 @@ async def _after_the_guard(request: web.Request) -> None:
     """`Expect: 100-continue` is answered when the handler reads the body, not before the guard has looked."""
 
 
-async def _continue(request: web.Request) -> None:
-    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    request.writer.output_size = 0
-
-
-def _invited(handle: Direct) -> Direct:
-    """The handler, with the client told to go on if it waits for that."""
-
-    async def invite(request: web.Request, front: Front, match: Mapping[str, str]) -> web.StreamResponse:
-        if "Expect" in request.headers and request.version == (1, 1):
-            await _continue(request)
-        return await handle(request, front, match)
-
-    return invite
-
-
 def _routed(handle: Direct) -> Handler:
     """The handler as aiohttp's router calls it."""
 
     async def enter(request: web.Request) -> web.StreamResponse:
-        return await handle(request, request.app[FRONT], request.match_info)
+        return await handle(cast(Received, request), request.app[FRONT], request.match_info)
 
     return enter
 
@@ -97,7 +82,7 @@ def add(app: web.Application, metrics: Handler, openapi: bytes) -> None:
     direct = app[DIRECT] = {}
 
     def inference(operation: Operation) -> tuple[Direct, Handler]:
-        handle = _invited(handler(operation, gate, uploads))
+        handle = handler(operation, gate, uploads)
         others.add(routed := _routed(handle))
         return handle, routed
 

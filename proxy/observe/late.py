@@ -13,6 +13,7 @@ from proxy.fault import Attempt, Exchange
 
 if TYPE_CHECKING:
     from proxy.observe.metrics import Metrics
+    from proxy.observe.registry import Registry
 
 
 class LateMetrics:
@@ -20,7 +21,7 @@ class LateMetrics:
 
     def __init__(self) -> None:
         self._metrics: Metrics | None = None
-        self._render: Callable[[], bytes] | None = None
+        self._registry: Registry | None = None
         self._kept: list[Callable[[Metrics], None]] = []
         self._loading: asyncio.Lock | None = None
 
@@ -52,24 +53,29 @@ class LateMetrics:
         else:
             self._kept.append(lambda metrics: metrics.exchange_ended(exchange))
 
+    def beat(self) -> None:
+        """To be called now and then."""
+        if self._registry is not None:
+            self._registry.beat()
+
     async def load(self) -> tuple[Metrics, Callable[[], bytes]]:
         """The metrics and what renders them, loaded off the loop the first time."""
         if self._loading is None:
             self._loading = asyncio.Lock()
         async with self._loading:
-            if self._metrics is None or self._render is None:
-                metrics, render = await asyncio.to_thread(_open)
-                self._metrics, self._render = metrics, render
-                kept, self._kept = self._kept, []
-                for say in kept:
-                    say(metrics)
-                return metrics, render
-            return self._metrics, self._render
+            if self._metrics is not None and self._registry is not None:
+                return self._metrics, self._registry.render
+            metrics, registry = await asyncio.to_thread(_open)
+            self._metrics, self._registry = metrics, registry
+            kept, self._kept = self._kept, []
+            for say in kept:
+                say(metrics)
+            return metrics, registry.render
 
 
-def _open() -> tuple[Metrics, Callable[[], bytes]]:
+def _open() -> tuple[Metrics, Registry]:
     from proxy.observe.metrics import Metrics
     from proxy.observe.registry import open_registry
 
-    registry, render = open_registry()
-    return Metrics(registry), render
+    registry = open_registry()
+    return Metrics(registry.kept, registry.asked), registry

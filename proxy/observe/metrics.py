@@ -5,12 +5,13 @@ The names are documented in docs/metrics.md. Reads records; never alters a reque
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from config.model import Connection, Snapshot
 from proxy.fault import Attempt, Exchange, FaultKind, Start, Usage
@@ -27,10 +28,37 @@ def _version() -> str:
         return "unknown"
 
 
-class Metrics:
-    """All series of one process, kept in `registry`. An Observer of the engine."""
+class _Standing(Collector):
+    """The gauges of the connections, made anew for each scrape: of one that is gone nothing stays.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    Not kept in files that workers share: what workers know of connections they tell each other, and the one that is
+    asked says what is so now, where the others would have left what was so when they were asked last.
+    """
+
+    def __init__(self) -> None:
+        self.states: dict[str, str] = {}
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        up = GaugeMetricFamily("redeo_connection_up", "1 if the connection may be tried now", labels=["connection"])
+        state = GaugeMetricFamily("redeo_breaker_state", "1 for the state it is in", labels=["connection", "state"])
+        for connection, current in self.states.items():
+            up.add_metric([connection], 1 if current in ("closed", "half_open") else 0)
+            for name in STATES:
+                state.add_metric([connection, name], 1 if name == current else 0)
+        yield up
+        yield state
+        build = GaugeMetricFamily("redeo_build_info", "Always 1", labels=["version"])
+        build.add_metric([_version()], 1)
+        yield build
+
+
+class Metrics:
+    """All series of one process: counted ones in `registry`, what is so when somebody asks in `asked`.
+
+    An Observer of the engine.
+    """
+
+    def __init__(self, registry: CollectorRegistry, asked: CollectorRegistry) -> None:
         self.registry = registry
         self._kept: dict[tuple[Any, ...], Any] = {}
         c = self._counter
@@ -50,15 +78,11 @@ class Metrics:
         self.overhead = h("redeo_overhead_seconds", "Arrival to first content, less the wait for providers", _OVERHEAD)
         g = self._gauge
         self.in_flight = g("redeo_requests_in_flight", "Requests being served", "livesum")
-        self.up = g("redeo_connection_up", "1 if the connection may be tried now", "livemin", "connection")
-        self.breaker = g("redeo_breaker_state", "1 for the state it is in", "livemax", "connection", "state")
-        self.generation = g("redeo_config_generation", "Counts the configurations taken up", "livemax")
+        self.generation = g("redeo_config_generation", "Counts the configurations taken up", "max")
         self.reload_ok = g("redeo_config_last_reload_ok", "1 if the last reload was taken up", "livemin")
-        self.build = g("redeo_build_info", "Always 1", "livemax", "version")
         self.reload_ok.set(1)
-        self.build.labels(_version()).set(1)
-        self._connections: set[str] = set()
-        self._shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+        self._standing = _Standing()
+        asked.register(self._standing)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -143,29 +167,9 @@ class Metrics:
     def show(self, snapshot: Snapshot, state: Callable[[Connection], str]) -> None:
         """Bring the gauges of the connections up to now; called before each scrape."""
         self.generation.set(snapshot.generation)
-        names = {c.provider for c in snapshot.connections}
-        self._forget(self._connections - names)
-        self._connections = names
-        for connection in snapshot.connections:
-            current = "disabled" if connection.fault is not None else state(connection)
-            self._child(self.up, connection.provider).set(1 if current in ("closed", "half_open") else 0)
-            for name in STATES:
-                self._child(self.breaker, connection.provider, name).set(1 if name == current else 0)
-
-    def _forget(self, gone: Iterable[str]) -> None:
-        """Drop the gauges of removed connections; their counters stay, as counters must.
-
-        Series shared between workers cannot be dropped: they fall to 0.
-        """
-        for name in gone:
-            if self._shared:
-                self._child(self.up, name).set(0)
-                continue
-            self._kept.pop((id(self.up), name), None)
-            self.up.remove(name)
-            for state in STATES:
-                self._kept.pop((id(self.breaker), name, state), None)
-                self.breaker.remove(name, state)
+        self._standing.states = {
+            c.provider: "disabled" if c.fault is not None else state(c) for c in snapshot.connections
+        }
 
 
 def _before(exchange: Exchange, attempt: Attempt) -> Attempt | None:

@@ -24,9 +24,9 @@ _OPEN_MAX: Final = 300.0
 _ROW_MAX: Final = 8  # models told apart in a row: more change nothing
 
 # The provider's own word when to come back: after that everybody may, without a probe.
-_PLAIN_WAITS: Final = frozenset({FaultKind.RATE, FaultKind.MODEL_MISSING})
+PLAIN_WAITS: Final = frozenset({FaultKind.RATE, FaultKind.MODEL_MISSING})
 # Nobody is let through before their time, whoever else is left.
-FIRM: Final = frozenset({FaultKind.AUTH, FaultKind.QUOTA, *_PLAIN_WAITS})
+FIRM: Final = frozenset({FaultKind.AUTH, FaultKind.QUOTA, *PLAIN_WAITS})
 
 
 class BreakerState(StrEnum):
@@ -91,6 +91,9 @@ class Breaker(msgspec.Struct, eq=False):
     last_error: FaultKind | None = None
     last_error_at: float = 0.0
     good: bool | None = None  # the latest outcome seen
+    turned: float = 0.0  # for `proxy.routing.news`: when kind and until became what they are,
+    told: tuple[FaultKind | None, float, int, float] = (None, 0.0, 0, 0.0)  # what other workers know of it,
+    told_at: float = 0.0  # and since when
 
     @property
     def probe(self) -> Ticket | None:
@@ -103,7 +106,7 @@ class Breaker(msgspec.Struct, eq=False):
 
     def half_open(self, now: float) -> bool:
         """Whether its time has come, and one probe decides."""
-        return self.kind is not None and self.kind not in _PLAIN_WAITS and not self.shut(now)
+        return self.kind is not None and self.kind not in PLAIN_WAITS and not self.shut(now)
 
     def admits(self, now: float) -> bool:
         """Whether an attempt may begin: an open breaker lets one through before its time, firm kinds do not."""
@@ -113,7 +116,7 @@ class Breaker(msgspec.Struct, eq=False):
 
     def probed_by(self, ticket: Ticket) -> None:
         """It has begun. Where there is something to find out, it is the probe."""
-        if self.kind is not None and self.kind not in _PLAIN_WAITS:
+        if self.kind is not None and self.kind not in PLAIN_WAITS:
             self.out = ref(ticket)
             ticket.probes = (*ticket.probes, self)
 
@@ -160,7 +163,7 @@ class Breaker(msgspec.Struct, eq=False):
 
     def close(self, now: float, turn: int) -> None:
         """It is well again. The failures stay: should the probe break off yet, one is enough."""
-        waited = self.kind in _PLAIN_WAITS and not self.shut(now)
+        waited = self.kind in PLAIN_WAITS and not self.shut(now)
         if not waited:
             self.turn = turn
         self.since = self.until if waited else now
@@ -191,7 +194,7 @@ class Breaker(msgspec.Struct, eq=False):
         if self.kind is FaultKind.AUTH:
             return BreakerState.DISABLED
         if self.until <= now:
-            return BreakerState.CLOSED if self.kind in _PLAIN_WAITS else BreakerState.HALF_OPEN
+            return BreakerState.CLOSED if self.kind in PLAIN_WAITS else BreakerState.HALF_OPEN
         return _NAMED.get(self.kind, BreakerState.OPEN)
 
     def in_state_for(self, now: float) -> float | None:

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from config.model import Connection
 from proxy.fault import Fault, FaultKind
 from proxy.routing.breaker import FIRM, Breaker, BreakerState, Ticket
+from proxy.routing.news import News, changes, take_up
 from proxy.routing.report import ModelReport, Report
 from proxy.routing.standing import State, fallen, settle, standing
 
@@ -85,6 +86,7 @@ class Health:
         self._now = clock
         self._jitter = jitter
         self._states: dict[str, State] = {}
+        self.tell: Callable[[News], None] | None = None  # what other workers shall know
         self._turns = 0  # breakers opened and closed so far: the order in which attempts and turns came
 
     def check(self, connection: Connection, model: str | None) -> Verdict:
@@ -122,12 +124,14 @@ class Health:
     def answering(self, connection: Connection, ticket: Ticket) -> None:
         """The attempt has said its first content: if it is the probe, others need not wait for its end."""
         ticket.heard = True
-        self._state(connection).whole.good = True
+        state = self._state(connection)
+        state.whole.good = True
         if ticket.own is not None:
             ticket.own.good = True
         for scope in ticket.probes:
             if scope.probe is ticket:
                 self._recovered(scope, ticket)
+        self._told(connection, state, ticket.model, ticket.own)
 
     def succeeded(self, connection: Connection, model: str | None, ticket: Ticket) -> None:
         """An attempt ended well. One that began before the connection was closed does not open it again."""
@@ -138,6 +142,7 @@ class Health:
             if own.kind is FaultKind.MODEL_MISSING:
                 own.close(now, own.turn)
             self._well(own, None, ticket, now)
+        self._told(connection, state, model, own)
 
     def _well(self, scope: Breaker, source: str | None, ticket: Ticket, now: float) -> None:
         scope.good = True
@@ -190,6 +195,7 @@ class Health:
             case _:
                 self._count(whole, failure, now)
         fallen(state, now)
+        self._told(connection, state, model, own)
 
     def _used_up(self, whole: Breaker, failure: _Failure, now: float) -> None:
         """The quota of the key, or of the model there: an hour from when it was first said."""
@@ -261,6 +267,18 @@ class Health:
         state = self._states.get(connection.identity)
         if state is not None and state.whole.kind is FaultKind.AUTH:
             state.whole.close(self._now(), self._turn())
+            self._told(connection, state, None, None)
+
+    def _told(self, connection: Connection, state: State, model: str | None, own: Breaker | None) -> None:
+        """Tell others what has changed, if anybody listens."""
+        if self.tell is not None:
+            for news in changes(connection, state.whole, model and model[:_MAX_NAME], own, self._now()):
+                self.tell(news)
+
+    def take_up(self, news: News) -> None:
+        """Another worker has learned this."""
+        state = self._states.setdefault(news.identity, State())
+        take_up(state, self._own(state, news.model), news, self._now(), self._turn)
 
     def proven(self, connection: Connection, model: str | None) -> bool:
         """Whether the latest outcome seen of this model there (None: of the whole) was good; first content counts."""

@@ -295,5 +295,8 @@ def test_several_workers_feed_one_watchdog(manager: Manager, listening: socket.s
     manager.heard("READY=1")
     for _ in range(3):
         manager.heard("WATCHDOG=1")
+    process.send_signal(signal.SIGHUP)
+    manager.heard("RELOADING=1")
+    manager.heard("READY=1")
     assert manager.stop(process) == 0
     manager.heard("STOPPING=1")

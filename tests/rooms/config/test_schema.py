@@ -44,6 +44,10 @@ def test_what_is_left_out_has_its_default(text: str) -> None:
     assert read(parse(text.encode(), "f"), "f")[1] == ROWS
 
 
+def test_as_many_workers_as_there_are_processors_is_no_number_yet() -> None:
+    assert taken("workers: auto").workers is None
+
+
 def test_every_setting_is_taken() -> None:
     text = """
 listen: "[::1]:80"
@@ -107,6 +111,7 @@ providers:
 
 
 LISTEN = "`listen` must be HOST:PORT (such as 127.0.0.1:7333 or [::1]:7333) or unix:/path"
+WORKERS = "`workers` must be a whole number from 1 to 64, or auto"
 REMOTE = "this address can be reached from other machines; set `allow_remote: true` if meant"
 ORIGIN = " is no origin; one looks like http://localhost:3000"
 URL = "`providers.openai.base_url` must be an http or https URL without user name and query"
@@ -120,7 +125,7 @@ WRONG: list[tuple[str, str, list[str]]] = [  # what is said, of what, where it h
     (LISTEN, "listen: @", ["'[127.0.0.1]:80'", "'[::1:80'", "'::1]:80'"]),
     (LISTEN, "listen: @", ["'[x]:80'", "80", "'a\\n:80'", "'http://a:80'"]),
     (REMOTE, "listen: @", ["0.0.0.0:80", "'[::]:80'", "192.168.1.2:80", "redeo.lan:80", "localhost.evil.example:80"]),
-    ("`workers` must be a whole number from 1 to 64", "workers: @", ["0", "65", "1.0", "true", "'1'", "null", "[]"]),
+    (WORKERS, "workers: @", ["Auto", "0", "65", "1.0", "true", "'1'", "null", "[]"]),
     ("`allow_remote` must be true or false", "allow_remote: @", ["1", "'true'", "null"]),
     ("`allowed_hosts` must be a list of texts", "allowed_hosts: @", ["x", "[1]", "[[x]]", "['']", "null", "{x: 1}"]),
     ("`x.example`" + ORIGIN, "allowed_origins: [@]", ["x.example"]),
@@ -247,7 +252,7 @@ def test_no_tree_does_anything_but_settings_or_faults(tree: Any) -> None:
     except ConfigError as exc:
         said = [fault.message for fault in exc.faults]
     else:
-        assert 1 <= settings.workers <= 64
+        assert settings.workers is None or 1 <= settings.workers <= 64
         assert set(providers) >= set(ROWS)
         return
     assert said

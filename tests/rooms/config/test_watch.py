@@ -147,6 +147,17 @@ async def test_workers_see_each_others_changes(state: State, canary: Canary) -> 
     assert keys(one) == {}
 
 
+async def test_one_that_is_opened_later_goes_on_counting_where_the_others_are(state: State, canary: Canary) -> None:
+    shared = Generation()
+    one = state.open(shared)
+    await one.put("openai", ConnectionChange(api_key=canary("openai")))
+    await one.patch("openai", ConnectionChange(label="New"))
+    late = state.open(shared)
+    assert late.current.generation == one.current.generation == 3
+    await late.patch("openai", ConnectionChange(label="Newer"))
+    assert late.current.generation == 4
+
+
 async def test_a_change_is_made_to_what_the_other_has_written(state: State, canary: Canary) -> None:
     shared = Generation()
     one, two = state.open(shared), state.open(shared)

@@ -1,0 +1,49 @@
+"""The folder in which workers count what happens, so that it stays when one of them is killed.
+
+In memory rather than on a disk, which may be full: a page of a mapped file that finds no room kills its process.
+Whoever uses a folder holds a lock on it, its workers with it; those of processes that were killed are taken away at a
+start. A process id would not do for that: other containers may share the memory, and have ids of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+_NAME: Final = "redeo-metrics-"
+
+
+@contextlib.contextmanager
+def metrics_folder(memory: Path = _MEMORY) -> Iterator[str]:
+    """A folder of one's own, until the end of the block."""
+    if os.access(memory, os.W_OK | os.X_OK):
+        _clear(memory)
+    else:
+        memory = Path(tempfile.gettempdir())
+    folder = tempfile.mkdtemp(prefix=f"{_NAME}{os.getpid()}-", dir=memory)
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _clear(memory: Path) -> None:
+    for left in memory.glob(f"{_NAME}*"):
+        with contextlib.suppress(OSError):  # it is in use, or somebody else's, or gone
+            handle = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if any(left.iterdir()):  # an empty one may have been made just now
+                    shutil.rmtree(left)
+            finally:
+                os.close(handle)

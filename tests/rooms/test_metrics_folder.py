@@ -1,0 +1,34 @@
+"""Where workers count: gone at the end, and what others have left is taken away unless somebody uses it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from proxy.metrics_folder import metrics_folder
+
+
+def test_it_is_there_for_its_block_alone(tmp_path: Path) -> None:
+    with metrics_folder(tmp_path) as folder:
+        assert os.stat(folder).st_mode & 0o777 == 0o700
+        (Path(folder) / "counter_1.db").write_bytes(b"1")
+        with metrics_folder(tmp_path) as other:
+            assert sorted(os.listdir(tmp_path)) == sorted([os.path.basename(folder), os.path.basename(other)])
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_was_left_is_taken_away_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("redeo-metrics-1-left", "redeo-other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "counter_1.db").write_bytes(b"1")
+    (tmp_path / "redeo-metrics-1-link").symlink_to(tmp_path / "redeo-other")
+    with metrics_folder(tmp_path):
+        assert {"redeo-other", "redeo-metrics-1-link"} < set(os.listdir(tmp_path))
+        assert not (tmp_path / "redeo-metrics-1-left").exists()
+    assert os.listdir(tmp_path / "redeo-other") == ["counter_1.db"]
+
+
+def test_without_such_memory_it_lies_among_the_temporary_files(tmp_path: Path) -> None:
+    with metrics_folder(tmp_path / "none") as folder:
+        assert os.path.isdir(folder)
+    assert not os.path.exists(folder)
