@@ -49,7 +49,9 @@ class Client:
             try:
                 return await _answered(wire, request, head, connection.secret)
             except UpstreamError as exc:
-                if wire.heard or wire.drawn or exc.kind is not FaultKind.INTERRUPTED or again is None or not again():
+                if wire.heard or exc.kind is not FaultKind.INTERRUPTED or again is None or not again():
+                    raise
+                if wire.drawn and not _restarted(request.body):
                     raise
         wire = await pool.open(request.connect_seconds)
         return await _answered(wire, request, head, connection.secret)
@@ -91,6 +93,10 @@ async def _answered(wire: Wire, request: UpstreamRequest, head: bytes, secret: S
         answer.close()
         raise
     return answer
+
+
+def _restarted(body: bytes | Pieces | Body | None) -> bool:
+    return body is None or isinstance(body, bytes | tuple) or body.restart()
 
 
 def _is_loopback(host: str) -> bool:

@@ -24,6 +24,9 @@ class Body(Protocol):
     async def next(self) -> bytes:
         """More of it; empty at its end. What it raises is raised by whoever sends it."""
 
+    def restart(self) -> bool:
+        """Begin anew, so that it can be sent a second time; whether that can be done."""
+
 
 Pieces = tuple[bytes | memoryview, ...]  # which make up a body, none of them empty
 

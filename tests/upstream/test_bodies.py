@@ -38,6 +38,9 @@ class Coming:
             raise self._fails
         return self._pieces.pop(0) if self._pieces else b""
 
+    def restart(self) -> bool:
+        return False
+
 
 async def echoes(peer: Peer) -> None:
     """Answer with the head and the size of what came."""
