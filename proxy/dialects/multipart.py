@@ -14,8 +14,8 @@ _BOUNDARY: Final = re.compile(r';\s*boundary=(?:"([^"]{1,70})"|([^;\s"]{1,70}))'
 _NAME: Final = re.compile(rb'content-disposition:[^\r\n]*;\s*name="?([^";\r\n]*)"?', re.IGNORECASE)
 
 
-def _fields(body: bytes, content_type: str) -> list[tuple[str, int, int]]:
-    """Name, start and end of the content of every part. Raises BadBody."""
+def _fields(body: bytes, content_type: str, *, whole: bool = True) -> list[tuple[str, int, int]]:
+    """Name, start and end of the content of every part; not `whole`: of those that have come. Raises BadBody."""
     found = _BOUNDARY.search(content_type)
     if found is None:
         raise BadBody("the multipart body has no boundary in its Content-Type", None, "invalid_multipart")
@@ -31,14 +31,14 @@ def _fields(body: bytes, content_type: str) -> list[tuple[str, int, int]]:
         if name is not None and head_end + 4 <= end:
             fields.append((name[1].decode("utf-8", "replace"), head_end + 4, end))
         at = end + 2
-    if not body.startswith(mark + b"--", at):
+    if whole and not body.startswith(mark + b"--", at):
         raise BadBody("the multipart body is cut short", None, "invalid_multipart")
     return fields
 
 
-def peek(body: bytes, content_type: str) -> Head:
-    """What has to be known of the form. Raises BadBody."""
-    fields = _fields(body, content_type)
+def peek(body: bytes, content_type: str, *, whole: bool = True) -> Head:
+    """What has to be known of the form; not `whole`: as far as it has come. Raises BadBody."""
+    fields = _fields(body, content_type, whole=whole)
     models = [(start, end) for name, start, end in fields if name == "model"]
     if len(models) > 1:
         raise BadBody("the form has two `model` fields", "model", "duplicate_model")
@@ -47,9 +47,9 @@ def peek(body: bytes, content_type: str) -> Head:
     return Head(model or None, stream, None, frozenset(name for name, _, _ in fields))
 
 
-def with_model(body: bytes, content_type: str, model: str) -> bytes:
-    """The form asking for another model. Raises BadBody where it names none."""
-    for name, start, end in _fields(body, content_type):
+def with_model(body: bytes, content_type: str, model: str, *, whole: bool = True) -> bytes:
+    """The form, or not `whole`: its beginning, asking for another model. Raises BadBody where it names none."""
+    for name, start, end in _fields(body, content_type, whole=whole):
         if name == "model":
             return body[:start] + model.encode() + body[end:]
     raise BadBody("the form has no `model` field", "model", "missing_model")

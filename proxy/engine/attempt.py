@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from config.model import Connection, Operation, Route, Routing, StreamUsage, Timeouts
+from config.model import AuthScheme, Connection, Operation, Route, Routing, StreamUsage, Timeouts
 from proxy.dialects import headers as passing
 from proxy.dialects import multipart, scan, splice
 from proxy.dialects.json import decode_object, encode
@@ -22,6 +22,7 @@ from proxy.engine.pace import Pace
 from proxy.engine.relay import ClassifyError, Relay
 from proxy.engine.renamed import under_asked_name
 from proxy.engine.repeat import is_stateless
+from proxy.engine.sending import Sending
 from proxy.engine.translate import Written, origin_of, to_client, to_upstream
 from proxy.fault import Fault, FaultKind, Phase
 from proxy.routing import Candidate, Said, classify_error, classify_response, said_in, said_of
@@ -78,13 +79,15 @@ class Attempter(msgspec.Struct, frozen=True):
     async def run(self, order: Order) -> Outcome:
         """One attempt to its end."""
         started, dog = self.now(), Watchdog()
+        sending = _sending(order, dog, self.now)
         response: UpstreamResponse | None = None
         try:
             with dog:
                 dog.arm(FaultKind.TIMEOUT, order.seconds)
-                response, hide = await self._sent(order)
+                response, hide = await self._sent(order, sending)
             order.answered(response.status)
-            left = max(0.001, order.seconds - (self.now() - started))
+            left = order.seconds - (self.now() - started) if sending is None else sending.left()
+            left = max(0.001, left)
             if not 200 <= response.status < 300:
                 return await self._refused(order, response, dog, min(left, _ERROR_SECONDS))
             relay = self._relay(order, response, dog, left)
@@ -100,19 +103,24 @@ class Attempter(msgspec.Struct, frozen=True):
                 response.close()
         return outcome if relay.verbatim else _told(order.call, relay.response, outcome)
 
-    async def _sent(self, order: Order, *, again: bool = True) -> tuple[UpstreamResponse, bool]:
+    async def _sent(
+        self, order: Order, sending: Sending | None, *, again: bool = True
+    ) -> tuple[UpstreamResponse, bool]:
         """The head of the answer, and what `_request` says. `again`: an access token that is refused though it should
         still hold is replaced by a fresh one, once: nothing was done for it."""
         call, connection, written = order.call, order.candidate.connection, order.written
         operation = written.via if written is not None and written.translated else call.operation
         token = await self.tokens.token(connection) if needs_token(connection, operation) else None
-        request, hide = self._request(order, token)
+        body: Sending | bytes | None = sending
+        if sending is not None and connection.auth(operation).scheme is AuthScheme.AWS:
+            body = await sending.whole()
+        request, hide = self._request(order, token, body)
         response = await self.client.send(connection, request, again=partial(is_stateless, call))
         stale = response.status == 401 and token is not None and self.tokens.forget(connection, token)
-        if not (stale and again):
+        if not (stale and again) or (sending is not None and not sending.restart()):
             return response, hide
         response.close()
-        return await self._sent(order, again=False)
+        return await self._sent(order, sending, again=False)
 
     def _relay(self, order: Order, response: UpstreamResponse, dog: Watchdog, left: float) -> Relay:
         """Who carries the answer to the client."""
@@ -149,19 +157,21 @@ class Attempter(msgspec.Struct, frozen=True):
             follower=order.follower,
         )
 
-    def _request(self, order: Order, token: str | None) -> tuple[UpstreamRequest, bool]:
-        """The request as it goes upstream, and whether the usage chunk was asked for by us alone."""
+    def _request(self, order: Order, token: str | None, upload: Sending | bytes | None) -> tuple[UpstreamRequest, bool]:
+        """The request as it goes upstream, and whether the usage chunk was asked for by us alone. `upload`: sent where
+        the call has no body."""
         call, candidate, written = order.call, order.candidate, order.written
         connection = candidate.connection
         operation, passed = call.operation, list(call.headers)
         if written is not None and written.translated:
             passed = passed if written.via is operation else to_upstream(call.headers)
             operation = written.via
-            body: bytes | Pieces | None = written.body
+            body: bytes | Pieces | Sending | None = written.body
             hide = call.stream and call.operation is Operation.CHAT and call.include_usage is not True
             url = connection.url(operation, model=candidate.model or call.model, stream=call.stream)
         else:
             body, hide = _body(call, candidate, order.routing) if written is None else (written.body, False)
+            body = upload if upload is not None else body
             url = connection.url(
                 operation,
                 call.tail,
@@ -175,7 +185,8 @@ class Attempter(msgspec.Struct, frozen=True):
         if "user-agent" not in given:
             passed.append(("user-agent", USER_AGENT))
         passed.append(("accept-encoding", "identity"))
-        url, credential = sign(connection, operation, url, method=call.method, headers=passed, body=body, token=token)
+        known = None if isinstance(body, Sending) else body
+        url, credential = sign(connection, operation, url, method=call.method, headers=passed, body=known, token=token)
         return UpstreamRequest(call.method, url, [*passed, *credential], body, order.timeouts.connect), hide
 
     async def _refused(self, order: Order, response: UpstreamResponse, dog: Watchdog, seconds: float) -> Outcome:
@@ -267,7 +278,7 @@ def _body(call: Call, candidate: Candidate, routing: Routing) -> tuple[bytes | P
         return None, False
     route = candidate.connection.spec.speaks[call.operation]
     in_path = route.model_in_path and not call.tail
-    model = candidate.model if candidate.model != call.model and not in_path else None
+    model = _other_model(call, candidate)
     if not call.is_json:
         return multipart.with_model(body, call.content_type, model) if model is not None else body, False
     asks = _asks_usage(call, candidate, routing)
@@ -282,6 +293,19 @@ def _body(call: Call, candidate: Candidate, routing: Routing) -> tuple[bytes | P
     for old, new in route.renames.items():
         body = splice.renamed(body, old, new) if old in call.fields else body
     return splice.with_usage_asked(body) if asks else body, asks
+
+
+def _other_model(call: Call, candidate: Candidate) -> str | None:
+    """The name that the body has to have for this one, where that is not its own."""
+    in_path = candidate.connection.spec.speaks[call.operation].model_in_path and not call.tail
+    return candidate.model if candidate.model != call.model and not in_path else None
+
+
+def _sending(order: Order, dog: Watchdog, now: Callable[[], float]) -> Sending | None:
+    upload = order.call.upload
+    if upload is None:
+        return None
+    return Sending(upload, _other_model(order.call, order.candidate), dog, now, order.seconds)
 
 
 def _at_places(call: Call, route: Route, model: str | None, *, asks: bool) -> bool:

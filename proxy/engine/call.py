@@ -8,6 +8,7 @@ import msgspec
 
 from config.model import Operation
 from proxy.dialects.envelope import Form
+from proxy.upstream.client import Body
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -27,6 +28,7 @@ class Call(msgspec.Struct, frozen=True):
     include_usage: bool | None
     fields: frozenset[str]
     model_at: tuple[int, int] | None = None  # where its name stands in the body, if that is known
+    upload: Upload | None = None  # in place of a body: a form that is passed on while it comes in
 
     @property
     def is_json(self) -> bool:
@@ -34,8 +36,28 @@ class Call(msgspec.Struct, frozen=True):
         return self.body is not None and not self.content_type.startswith("multipart/")
 
 
+class Upload(Protocol):
+    """A form that is still coming in. One attempt at a time may send it."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether all of it that has come is still here, so that it can be sent from its beginning."""
+
+    def sent(self, model: str | None) -> Body:
+        """It, from its beginning, asking for another model if one is named. What it raises: ClientGone, Unfinished."""
+
+
 class ClientGone(Exception):
     """The client closed its side, or stopped reading for too long."""
+
+
+class Unfinished(Exception):
+    """The client stopped sending in the middle of its request: the refusal's code and what it says."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
 
 
 class Reply(Protocol):

@@ -92,10 +92,10 @@ def effect_of(call: Call) -> Effect:
     """What the client's own request may leave behind."""
     if call.operation in _STATELESS or call.method == "GET":
         return Effect.NOTHING
+    if call.operation is Operation.AUDIO and (call.body is not None or call.upload is not None):
+        return Effect.NOTHING
     if call.operation in _KEPT or call.body is None:
         return Effect.ACTS
-    if call.operation is Operation.AUDIO:
-        return Effect.NOTHING
     later = call.operation is Operation.RESPONSES and call.body.rfind(_LATER_TOOLS) >= 0
     if call.fields.isdisjoint((*_STATE_FIELDS, *_TOOL_FIELDS)) and not later:
         return Effect.NOTHING

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.engine.budget import Place
-from proxy.engine.call import ClientGone, Reply
+from proxy.engine.call import ClientGone, Reply, Unfinished
 from proxy.engine.job import Job
 from proxy.engine.outcome import Follower, Outcome
 from proxy.engine.translate import Written
@@ -73,6 +73,9 @@ class Trial:
             outcome = await job.engine.attempter.run(self)
         except ClientGone:
             self._left(_LEFT)
+            raise
+        except Unfinished as exc:
+            self._left(Fault(FaultKind.CLIENT_INVALID, exc.message, code=exc.code))
             raise
         except asyncio.CancelledError:
             self._left(SHUTTING_DOWN if job.engine.attempter.interrupt.requested else _LEFT)
