@@ -45,10 +45,9 @@ dialects: $(VENV)/installed-test
 fault-matrix: $(VENV)/installed-test
 	$(BIN)/python -m tests.matrix.report
 
-bench: $(VENV)/installed-test
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/translation.py
+# What a request, a chunk, a stream and a start cost, beside nginx (benchmarks/README.md). ARGS='--quick' to try it.
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 # ARGS='--litellm-python PATH' to have LiteLLM beside it (benchmarks/README.md).
 bench-translation: $(VENV)/installed-test

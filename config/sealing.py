@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from config import cipher
 from config.daemon_key import credential
 from config.durable import create
 from config.errors import SealError, UnsafeState
@@ -46,17 +47,12 @@ class Keyring(msgspec.Struct, frozen=True):
 
     def seal(self, plain: str, provider: str, binding: str) -> str:
         """The sealed text of a credential for this provider and binding."""
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
         key, nonce = self.keys[0], secrets.token_bytes(_NONCE)
-        sealed = nonce + AESGCM(key.secret).encrypt(nonce, plain.encode(), _associated(provider, binding))
+        sealed = nonce + cipher.encrypt(key.secret, nonce, plain.encode(), _associated(provider, binding))
         return f"sealed:v1:{key.ident}:{base64.urlsafe_b64encode(sealed).decode().rstrip('=')}"
 
     def open(self, text: str, provider: str, binding: str) -> str:
         """The credential. Raises SealError for another key, provider or endpoint, and for any damage."""
-        from cryptography.exceptions import InvalidTag
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
         found = _FORM.fullmatch(text)
         if found is None:
             raise SealError("it is damaged")
@@ -67,8 +63,8 @@ class Keyring(msgspec.Struct, frozen=True):
             data = base64.b64decode(found[2] + "=" * (-len(found[2]) % 4), altchars=b"-_", validate=True)
             if base64.urlsafe_b64encode(data).decode().rstrip("=") != found[2]:
                 raise SealError("it is damaged")
-            return AESGCM(key.secret).decrypt(data[:_NONCE], data[_NONCE:], _associated(provider, binding)).decode()
-        except (InvalidTag, ValueError, binascii.Error):
+            return cipher.decrypt(key.secret, data[:_NONCE], data[_NONCE:], _associated(provider, binding)).decode()
+        except (cipher.Damaged, ValueError, binascii.Error):
             raise SealError("it is damaged, or was sealed for another provider or endpoint") from None
 
 

@@ -278,7 +278,7 @@ class ConfigStore:
                 *there,
                 watch_filter=lambda _, path: path in mine,
                 debounce=_DEBOUNCE_MS,
-                step=20,
+                step=_DEBOUNCE_MS,
                 recursive=False,
                 rust_timeout=_LOOK_MS,
                 yield_on_timeout=True,

@@ -22,18 +22,19 @@ from typing import Final
 
 import msgspec
 
-from proxy import quick_start  # isort: skip - before aiohttp is imported
+from proxy import quick_start  # noqa: F401  # isort: skip - before aiohttp is imported
 from aiohttp import web
 
 import admin_api
 from admin_api.ports import TestResult
+from config import cipher
 from config.daemon_key import daemon_key
 from config.errors import ConfigError, StoreUnavailable, UnsafeState
 from config.generation import Generation
 from config.model import Connection, Snapshot
 from config.paths import Paths
 from config.store import ConfigStore
-from proxy import systemd, watchdog
+from proxy import systemd, upkeep, watchdog
 from proxy.crew import Held, join, prepare
 from proxy.engine import Attempter, Engine, Interrupt, probe
 from proxy.front import FRONT, Door, Front, Runner, Site, ops, quiet_loop, routes
@@ -103,7 +104,7 @@ class Daemon(msgspec.Struct):
         for sock in self.sockets:
             await Site(self._runner, sock, self.link.turn if self.link is not None else None).start()
         self.store.subscribe(self._changed)
-        self._tasks.append(loop.create_task(self._watch()))
+        self._tasks += map(loop.create_task, (self._watch(), upkeep.keep_tidy(lambda: not self.front.active)))
         if self.link is not None:
             self._tasks.append(loop.create_task(join(self.link, self.front.engine.health, self.store, self.metrics)))
 
@@ -269,7 +270,8 @@ def serve(*, config: Path | None = None, state_dir: Path | None = None, listen: 
     configure("info")
     generation = Generation()
     try:
-        store, key = open_store(config, state_dir, env, generation)
+        with cipher.beside():
+            store, key = open_store(config, state_dir, env, generation)
         inherited = systemd.listen_fds()
         refuse_remote(inherited, allow_remote=store.current.settings.allow_remote)
         sockets = inherited or [_own_socket(store, listen, env)]
@@ -278,7 +280,6 @@ def serve(*, config: Path | None = None, state_dir: Path | None = None, listen: 
         return 1
     configure_level(store.current)
     _greet(store, sockets)
-
     interval = systemd.watchdog_interval()
     held = Held(store, lambda: open_store(config, state_dir, env, generation)[0])
 
@@ -340,7 +341,7 @@ async def _serve(
     await daemon.start()
     stop = asyncio.Event()
     _on_signals(daemon, stop, manager)
-    quick_start.started()
+    upkeep.settle()
     manager.ready()
     dog = asyncio.create_task(watchdog.feed(sockets[0], manager, interval, stop))
     await stop.wait()

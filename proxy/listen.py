@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
-BACKLOG: Final = 512
+BACKLOG: Final = 4096  # as many as Linux allows by itself (net.core.somaxconn); whoever finds no place waits a second
 
 
 class ListenError(Exception):

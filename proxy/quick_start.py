@@ -1,8 +1,9 @@
-"""What makes the start quick; imported before anything else of the daemon.
+"""What makes the start quick and the process small; imported before anything else of the daemon.
 
-aiohttp's client reads the system's certificates once while it is imported, 20 to 40 ms for a TLS context that is never
-used here: `proxy.upstream.dial` brings its own to every TLS connection. So that context is made without them. If it
-ever were used, it would trust nobody and every connection through it would fail.
+Importing any part of aiohttp imports all of it, client and connector with it, because its own `__init__` does: 3.5 MB
+and 30 ms for what the server never uses. So the package stands here without the code of that `__init__`, which runs
+as soon as somebody asks the package for something that is not there: nothing is missing, it only comes later. What the
+server alone imports besides is told to come without what it never uses, in ways that its makers have provided for.
 
 The garbage collector finds nothing among classes being defined and is off meanwhile.
 """
@@ -10,28 +11,46 @@ The garbage collector finds nothing among classes being defined and is off meanw
 from __future__ import annotations
 
 import gc
-import ssl
-from typing import Any
+import mimetypes
+import os
+import sys
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any, Final
+
+_UNTOLD: Final = "unknown"  # aiohttp's version, in headers that are never sent
+# frozenlist's name for its implementation without C++, whose library alone takes a megabyte; lists of signals use it.
+_PLAIN_LISTS: Final = "FROZENLIST_NO_EXTENSIONS"
 
 
-def _trusting_nobody(*_: Any, **__: Any) -> ssl.SSLContext:
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+class _Later(ModuleType):
+    """A package whose own code has not run yet."""
+
+    def __getattr__(self, name: str) -> Any:
+        spec = self.__spec__
+        if name.startswith("__") or spec is None or spec.loader is None:
+            raise AttributeError(name)
+        self.__class__ = ModuleType  # type: ignore[assignment]  # from here on an ordinary one
+        spec.loader.exec_module(self)
+        return getattr(self, name)
 
 
 def import_aiohttp() -> None:
-    """Import aiohttp.web without reading certificates."""
-    genuine = ssl.create_default_context
-    ssl.create_default_context = _trusting_nobody
+    """Import aiohttp.web alone."""
+    spec = find_spec("aiohttp") if "aiohttp" not in sys.modules else None
+    if spec is None or spec.submodule_search_locations is None:
+        return
+    package = ModuleType("aiohttp")
+    package.__spec__, package.__file__, package.__path__ = spec, spec.origin, spec.submodule_search_locations
+    package.__dict__["__version__"] = _UNTOLD
+    sys.modules["aiohttp"] = package
+    mimetypes.knownfiles.clear()  # no file is served: the system's table of their types need not be read
+    os.environ[_PLAIN_LISTS] = "1"
     try:
         import aiohttp.web  # noqa: F401 - for its effect on sys.modules
     finally:
-        ssl.create_default_context = genuine
-
-
-def started() -> None:
-    """All is imported: what is there stays, and the collector need not look at it again."""
-    gc.enable()
-    gc.freeze()
+        del os.environ[_PLAIN_LISTS]
+    package.__class__ = _Later
 
 
 gc.disable()

@@ -97,10 +97,8 @@ class Health:
         breaker = state.models.get(model[:_MAX_NAME]) if model is not None else None
         if state.whole.kind is None and (breaker is None or breaker.kind is None):
             return _FINE
-        now = self._now()
-        whole, own = _verdict(state.whole, now, _REASONS), _FINE
-        if breaker is not None:
-            own = _verdict(breaker, now, _OF_A_MODEL)
+        whole = _verdict(state.whole, now := self._now(), _REASONS)
+        own = _FINE if breaker is None else _verdict(breaker, now, _OF_A_MODEL)
         if whole.usable or own.usable:
             return own if whole.usable else whole
         return _both(whole, own)
@@ -301,8 +299,7 @@ class Health:
 
     def state(self, connection: Connection) -> BreakerState:
         """What it is in, for metrics: that of the whole, or of all its models together."""
-        state = self._states.get(connection.identity)
-        now = self._now()
+        state, now = self._states.get(connection.identity), self._now()
         return BreakerState.CLOSED if state is None else standing(state, now).state(now)
 
     def scope(self, connection: Connection, model: str | None) -> BreakerState:

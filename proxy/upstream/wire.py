@@ -111,9 +111,7 @@ class Wire(asyncio.Protocol):
         elif len(body) <= _JOINED:
             transport.write(head + body)
         else:
-            transport.write(head)
-            self._body = memoryview(body)
-            self._write_on()
+            self._write_pieces(head, (body,))
 
     def pause(self) -> None:
         """Read no more of the socket."""
@@ -320,23 +318,28 @@ class Wire(asyncio.Protocol):
     # --- how a request goes out
 
     def _write_pieces(self, head: bytes, pieces: Pieces) -> None:
-        """The small ones at the beginning with the head, the others as the transport takes them."""
-        small = 0
-        while small < len(pieces) and len(head) + len(pieces[small]) <= _JOINED:
-            head = b"".join((head, pieces[small]))
-            small += 1
+        """The head with the first slice, in one system call on uvloop and without a copy; the rest as it is taken."""
+        first: list[bytes | memoryview] = [head]
+        room, left = _SLICE, [memoryview(piece) for piece in reversed(pieces)]
+        while left and room > 0:
+            piece = left.pop()
+            first.append(piece[:room])
+            if len(piece) > room:
+                left.append(piece[room:])
+            room -= len(piece)
+        self._body, self._after = left.pop() if left else None, left
         assert self._transport is not None
-        self._transport.write(head)
-        self._after = [memoryview(piece) for piece in reversed(pieces[small:])]
-        self._body = self._after.pop() if self._after else None
+        self._transport.writelines(first)
         self._write_on()
 
     def _write_on(self) -> None:
         """Write until the transport has enough."""
         transport, body = self._transport, self._body
         while body is not None and transport is not None and not self._full:
-            rest = body[_SLICE:]
-            self._body = rest if rest else self._after.pop() if self._after else None
+            if len(body) > _SLICE:
+                self._body = body[_SLICE:]
+            else:
+                self._body = self._after.pop() if self._after else None
             transport.write(body[:_SLICE])
             body = self._body
 

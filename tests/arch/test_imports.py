@@ -20,7 +20,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         "admin_api",
         "admin_api.*",
     ),
-    "cryptography": ("config.sealing", "proxy.upstream.sign"),
+    "cryptography": ("config.cipher", "proxy.upstream.sign"),
     "yaml": ("config.document", "config.catalogue"),
     "ruamel": ("config.connections",),
     "prometheus_client": ("proxy.observe.*", "proxy.workers"),
@@ -29,7 +29,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "uvloop": ("proxy.daemon",),
     "httptools": ("proxy.upstream.wire",),
     "aiohappyeyeballs": ("proxy.upstream.dial",),
-    "ssl": ("proxy.upstream.dial", "proxy.upstream.errors", "proxy.quick_start", "proxy.cli.doctor_machine"),
+    "ssl": ("proxy.upstream.dial", "proxy.upstream.errors", "proxy.cli.doctor_machine"),
     "argparse": ("proxy.cli.*",),
 }
 CLIENT_SIDE = {"ClientSession", "ClientTimeout", "TCPConnector", "ClientResponse", "ClientError", "DummyCookieJar"}
@@ -117,6 +117,26 @@ def test_no_dialect_is_loaded_before_it_is_spoken() -> None:
         "from proxy.dialects.base import DialectName\n"
         "spoken = {f'proxy.dialects.{name}' for name in DialectName} & set(sys.modules)\n"
         "assert not spoken, spoken\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_daemon_starts_without_what_it_never_needs() -> None:
+    """aiohttp's client alone is 3.5 MB and 30 ms, and comes with the package unless that is told to wait."""
+    code = (
+        "import runpy, sys\n"
+        "runpy.run_module('proxy', run_name='pinned')\n"
+        "import proxy.daemon, proxy.observe.metrics, proxy.observe.registry\n"
+        "never = {'aiohttp.client', 'frozenlist._frozenlist', 'importlib.metadata'} & set(sys.modules)\n"
+        "assert not never, never\n"
+        "import aiohttp\n"
+        "assert aiohttp.ClientSession is sys.modules['aiohttp.client'].ClientSession\n"
+        "from importlib.metadata import version\n"
+        "assert aiohttp.__version__ == version('aiohttp')\n"
+        "assert aiohttp.web is sys.modules['aiohttp.web']\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False

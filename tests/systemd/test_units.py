@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from proxy.listen import BACKLOG
+
 UNITS = Path(__file__).resolve().parents[2] / "systemd"
 SYSTEM = ("redeo.service", "redeo.socket")
 EXPOSURE_LIMIT = 12  # tenths: 1.2
@@ -179,7 +181,7 @@ def test_the_sockets_are_loopback_and_private(folder: Path) -> None:
     found = directives(folder / "redeo.socket")
     assert found["ListenStream"] == ["127.0.0.1:7333", "%t/redeo/redeo.sock"]
     assert found["SocketMode"] == ["0600"]
-    assert found["Backlog"] == ["512"]
+    assert found["Backlog"] == [str(BACKLOG)]
     assert found["Accept"] == ["no"]
 
 
