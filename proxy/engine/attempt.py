@@ -260,7 +260,7 @@ async def _no_answer(relay: Relay, what: str) -> Outcome:
 
 def _choices(call: Call, relay: Relay) -> int:
     """How many answers to the one question are coming."""
-    if isinstance(relay.response, Translated) or "n" not in call.fields or call.body is None:
+    if isinstance(relay.response, Translated) or "n" not in call.fields or call.body is None or not call.is_json:
         return 1
     wanted = splice.field(call.body, "n")
     return wanted if isinstance(wanted, int) and 1 <= wanted <= 1000 else 1
