@@ -11,8 +11,9 @@ from proxy.dialects.envelope import Form
 from proxy.upstream.client import Body
 
 
-class Call(msgspec.Struct, frozen=True):
-    """One inference request. The body stays bytes; `headers` are the client's that may pass, names in lower case."""
+class Call(msgspec.Struct):
+    """One inference request. The body stays bytes; `headers` are the client's that may pass, names in lower case.
+    Nothing of it changes, but that the body is let go once nobody else can be sent it."""
 
     id: str
     operation: Operation
@@ -33,7 +34,7 @@ class Call(msgspec.Struct, frozen=True):
     @property
     def is_json(self) -> bool:
         """Whether the body is a JSON object (else it is a form, or there is none)."""
-        return self.body is not None and not self.content_type.startswith("multipart/")
+        return self.body is not None and self.content_type[:10].lower() != "multipart/"
 
 
 class Upload(Protocol):

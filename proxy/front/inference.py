@@ -66,6 +66,7 @@ def handler(operation: Operation, gate: Gate, uploads: Uploads) -> Direct:
                         await gate.take(limits)
                         passed = True
             call = _call(request, operation, match, body)
+            body = body if isinstance(body, Coming) else None  # bytes are the call's alone, which lets them go
             exchange = Exchange(call.id, operation.value, call.form.value, call.stream, front.now())
             await front.engine.run(call, snapshot, reply, exchange)
         finally:

@@ -26,3 +26,13 @@ async def test_a_form_with_a_field_that_elsewhere_names_a_stored_thing(redeo: An
     form.add_field("file", b"RIFF\xff", filename="a.wav")
     got = await server.request("POST", "/v1/audio/transcriptions", data=form)
     assert (got.status, got.json) == (200, {"text": "spoken"})
+
+
+async def test_a_form_whose_type_is_spelt_in_capitals(redeo: Any, provider: Any) -> None:
+    up = await provider(answer({"text": "spoken"}))
+    server = await redeo({"alpha": up})
+    form = b'--B\r\nContent-Disposition: form-data; name="model"\r\n\r\nalpha/whisper\r\n--B--\r\n'
+    headers = {"Content-Type": "Multipart/Form-Data; boundary=B"}
+    got = await server.request("POST", "/v1/audio/transcriptions", data=form, headers=headers)
+    assert (got.status, got.json) == (200, {"text": "spoken"})
+    assert up.requests[0].body == form.replace(b"alpha/whisper", b"whisper")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -40,3 +42,42 @@ async def test_a_large_prompt_falls_back_in_pieces(redeo: Any, provider: Any) ->
     assert (got.status, got.attempts) == (200, "alpha=interrupted beta=200")
     assert first.requests[0].json == {**second.requests[0].json, "model": "alpha-model"}
     assert second.requests[0].json["model"] == "beta-model"
+
+
+async def test_a_prompt_is_let_go_once_its_answer_has_begun(redeo: Any) -> None:
+    size, count = 512 * 1024, 16
+
+    async def discards(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        left = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]) if head[:4] == b"POST" else 0
+        while left:
+            left -= len(await reader.read(left))
+        if head[:4] == b"POST":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + chat_events("yes")[1])
+            await reader.read()
+        writer.close()
+
+    place = await asyncio.start_server(discards, "127.0.0.1", 0)
+    base = f"http://127.0.0.1:{place.sockets[0].getsockname()[1]}/v1"
+    server = await redeo({"alpha": {"base_url": base}, "beta": {"base_url": base}}, routing={"timeouts": {"idle": 60}})
+    prompt = json.dumps({"model": "auto", "stream": True, "messages": [{"role": "user", "content": "x" * size}]})
+    headers = {"Content-Type": "application/json"}
+    begun = asyncio.Event()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    running: list[asyncio.Task[Any]] = []
+    for _ in range(count):
+        begun.clear()
+        asked = server.request(
+            "POST", "/v1/chat/completions", data=prompt.encode(), headers=headers, heard=lambda _: begun.set()
+        )
+        running.append(asyncio.create_task(asked))
+        async with asyncio.timeout(10):
+            await begun.wait()
+    held = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    place.close()
+    assert held < (count + 2) * size  # what the clients hold of their own, and no second time as much
