@@ -53,10 +53,11 @@ class ClientGone(Exception):
 
 
 class Unfinished(Exception):
-    """The client stopped sending in the middle of its request: the refusal's code and what it says."""
+    """The client stopped in the middle of its request, or went on with what is refused: how it is told."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
+        self.status = status
         self.code = code
         self.message = message
 

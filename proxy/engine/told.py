@@ -85,13 +85,13 @@ def not_kept(fault: Fault) -> GatewayAnswer:
 
 
 async def unfinished(call: Call, reply: Reply, exchange: Exchange, why: Unfinished) -> None:
-    """The client stopped in the middle of its own request."""
+    """The client did not bring its own request to a good end."""
     exchange.fault = Fault(FaultKind.CLIENT_INVALID, why.message, code=why.code)
     if reply.begun:
         reply.abort()
         return
     with contextlib.suppress(ClientGone):
-        await refuse(call, reply, exchange, GatewayAnswer(408, why.code, why.message, None, should_retry=False))
+        await refuse(call, reply, exchange, GatewayAnswer(why.status, why.code, why.message, None, should_retry=False))
 
 
 async def refuse(

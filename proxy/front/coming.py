@@ -48,6 +48,8 @@ class Coming:
         self._kind = kind
         self._begun = len(beginning)
         self._kept: bytearray | None = bytearray(beginning)
+        self._models = multipart.Models(kind)
+        self._models.see(beginning)
         self._more = more
         self._account = account
         self._keep = account.passed_on(size)
@@ -75,7 +77,10 @@ class Coming:
         try:
             piece = await self._more()
         except Refused as exc:
-            raise Unfinished(exc.code, exc.message) from None
+            raise Unfinished(exc.status, exc.code, exc.message) from None
+        if self._models.see(piece) > 1:
+            two = multipart.two_models()
+            raise Unfinished(400, two.code, two.message)
         if self._kept is not None:
             if len(self._kept) + len(piece) > self._keep:
                 self._forget()

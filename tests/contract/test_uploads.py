@@ -253,6 +253,23 @@ async def test_a_refusal_is_heard_at_once(redeo: Any, place: Any) -> None:
     assert not second.posts
 
 
+async def test_a_second_model_behind_the_file_is_refused(redeo: Any, place: Any) -> None:
+    async def reads(peer: Peer, head: bytes) -> None:
+        await peer.reader.read()
+
+    first, entry = await place(reads)
+    second, other = await place(TEXT)
+    server = await redeo({"alpha": entry, "beta": other})
+    one_model, two = form(2 * MIB), form(MIB, "alpha/other", model_first=False)
+    body = one_model.removesuffix(f"--{MARK}--\r\n".encode()) + two
+    async with upload(server, len(body)) as one:
+        await one.send(body)
+        status, _, said = await one.answer()
+    assert (status, said["error"]["code"]) == (400, "duplicate_model")
+    await closed(first.posts[0])
+    assert not second.posts
+
+
 async def test_a_client_that_breaks_off_is_nobody_elses_fault(redeo: Any, place: Any) -> None:
     async def reads(peer: Peer, head: bytes) -> None:
         if b"chat" in head:
