@@ -23,7 +23,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench_measures import FIRST, MEMORY, Measure, Running, Setting, check, measures
-from bench_process import Fault, many_files
+from bench_process import LOAD, Fault, hold_to, many_files
 from bench_provider import Provider, needed
 from bench_subjects import Bare, Nginx, Peer, Redeo, Subject, litellm, own_python, portkey
 from bench_table import Results, derive, table
@@ -49,6 +49,7 @@ def options() -> argparse.Namespace:
     add("--portkey", metavar="FOLDER", help="Portkey's gateway, from the folder where npm put it")
     add("--peer", action="append", metavar="NAME=COMMAND", help="anything else; {port} and {upstream} are put in")
     add("--rate", type=float, default=200.0, help="requests a second for latency (%(default)s)")
+    add("--free", action="store_true", help="let the scheduler place all processes (else load and subject are apart)")
     return parser.parse_args()
 
 
@@ -74,7 +75,9 @@ def subjects(args: argparse.Namespace, provider: Provider, folder: Path, files: 
         yield portkey(provider, folder / "portkey", args.portkey)
     for pair in args.peer or []:
         name, line = named(pair)
-        yield Peer(name, provider, folder / re.sub(r"\W", "-", name), line)
+        peer = Peer(name, provider, folder / re.sub(r"\W", "-", name), line)
+        peer.well = 499  # where it says that it serves is not known
+        yield peer
 
 
 def named(pair: str) -> tuple[str, str]:
@@ -92,10 +95,10 @@ def setting(args: argparse.Namespace, folder: Path, provider: Provider) -> Setti
     return Setting(folder, provider, rate=args.rate)
 
 
-def run(args: argparse.Namespace) -> Results:
+def run(args: argparse.Namespace, results: Results) -> None:
     """All rounds; what a peer cannot do is noted, what one of ours or nginx cannot do ends the run."""
     files = many_files()
-    results = Results()
+    hold_to(LOAD)
     with ExitStack() as ends:
         folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="redeo-bench-")))
         provider = Provider(folder / "provider", files - 100)
@@ -121,8 +124,6 @@ def run(args: argparse.Namespace) -> Results:
                     progress(f"round {number + 1}: {name}: {turn.subject.name}")
                     one(results, name, measure, how, turn)
         progress("")
-    derive(results)
-    return results
 
 
 def progress(said: str) -> None:
@@ -156,6 +157,15 @@ def serving(subject: Subject) -> Iterator[Running]:
         process.stop()
 
 
+def say(results: Results, began: float, busy: float) -> None:
+    """Prints the table, and what has to be known of it."""
+    print(table(results))
+    minutes, where = (time.monotonic() - began) / 60, f"Python {platform.python_version()}, Linux {platform.release()}"
+    print(f"\n{minutes:.1f} minutes, {where}, {os.cpu_count()} cores, load average before: {busy:.1f}")
+    for said in results.failed:
+        print(f"failed: {said}")
+
+
 def main() -> int:
     args = options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -166,19 +176,19 @@ def main() -> int:
         print(missing, file=sys.stderr)
         return 1
     began, busy = time.monotonic(), os.getloadavg()[0]
+    results, broke = Results(), ""
     try:
-        results = run(args)
+        run(args, results)
     except (Fault, KeyboardInterrupt) as fault:
-        print(f"\nbench: {str(fault) or 'interrupted'}", file=sys.stderr)
-        return 1
-    print(table(results))
-    minutes, where = (time.monotonic() - began) / 60, f"Python {platform.python_version()}, Linux {platform.release()}"
-    print(f"\n{minutes:.1f} minutes, {where}, {os.cpu_count()} cores, load average before: {busy:.1f}")
-    for said in results.failed:
-        print(f"failed: {said}")
-    if args.json:
+        broke = str(fault) or "interrupted"
+    derive(results)
+    if results.rounds:
+        say(results, began, busy)
+    if args.json and results.rounds:
         args.json.write_text(json.dumps({"rounds": results.rounds, "failed": results.failed}, indent=1))
-    return 0
+    if broke:
+        print(f"\nbench: not to its end: {broke}", file=sys.stderr)
+    return 1 if broke else 0
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ def first(setting: Setting, running: Running) -> Figures:
     for _ in range(3):
         process = running.subject.fresh()
         try:
-            times.append(process.first_200(running.subject.health))
+            times.append(process.first_200(running.subject.health, running.subject.well))
         finally:
             process.stop()
     return {FIRST: statistics.median(times) * 1e3}
@@ -178,7 +178,7 @@ def memory(setting: Setting, running: Running) -> Figures:
     figures: Figures = {}
     process = running.subject.fresh()
     try:
-        process.first_200(running.subject.health)
+        process.first_200(running.subject.health, running.subject.well)
         time.sleep(setting.settle)
         figures[IDLE] = process.resident() / 1e6
         check(setting, Running(running.subject, process))

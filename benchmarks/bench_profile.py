@@ -22,7 +22,7 @@ from pathlib import Path
 
 from bench_load import Wrk
 from bench_measures import Running, Setting, check, chunks
-from bench_process import Fault, Process, many_files
+from bench_process import LOAD, Fault, Process, hold_to, many_files
 from bench_provider import Provider, needed
 from bench_requests import chat
 from bench_subjects import Redeo, own_python
@@ -114,6 +114,7 @@ def main() -> int:
         print(missing, file=sys.stderr)
         return 1
     files = many_files()
+    hold_to(LOAD)
     with tempfile.TemporaryDirectory(prefix="redeo-bench-") as name:
         folder = Path(name)
         provider = Provider(folder / "provider", files - 100)

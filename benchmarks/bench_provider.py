@@ -16,7 +16,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from bench_process import Fault, Process, free_port
+from bench_process import LOAD, Fault, Process, free_port
 
 PACKAGES = "apt-get install nginx-light libnginx-mod-http-lua wrk"
 MODEL = "gpt-4o-mini-2024-07-18"
@@ -165,7 +165,9 @@ class Provider:
     location / {{ content_by_lua_file {folder}/answer.lua; }}
   }}"""
         command = nginx_config(folder, files, _modules(), inside)
-        self.process = Process.start("the provider", command, self._port, folder / "log", dict(os.environ), folder)
+        self.process = Process.start(
+            "the provider", command, self._port, folder / "log", dict(os.environ), folder, LOAD
+        )
         self.process.first_200("/status")
         self._own = 0  # requests of the bench itself among those counted
         self._start = 0

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench_process import Fault, Process, free_port
+from bench_process import CORES, SERVING, Fault, Process, free_port
 from bench_provider import MODEL, Provider, nginx_config
 from bench_requests import ALIAS
 
@@ -32,6 +32,7 @@ class Subject(ABC):
     folder: Path
     share: float = field(default=1.0, init=False)
     health: str = field(default="/healthz", init=False)
+    well: int = field(default=200, init=False)  # the highest status on that path that means that it serves
     _laid: bool = field(default=False, init=False)
 
     def start(self, purpose: str) -> Process:
@@ -41,13 +42,13 @@ class Subject(ABC):
         port = free_port()
         command, env = self.command(folder, port)
         base = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        return Process.start(self.name, command, port, folder / "log", base | env, self.home())
+        return Process.start(self.name, command, port, folder / "log", base | env, self.home(), self.cores())
 
     def ready(self, purpose: str) -> Process:
         """The same, awaited, and all set for requests."""
         process = self.start(purpose)
         try:
-            process.first_200(self.health)
+            process.first_200(self.health, self.well)
             self.prepare(process)
         except BaseException:
             process.stop()
@@ -64,6 +65,10 @@ class Subject(ABC):
     @abstractmethod
     def command(self, folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
         """The command that serves on `port`, with what stands in its environment beside that of the bench."""
+
+    def cores(self) -> set[int]:
+        """Those that its processes are kept on."""
+        return SERVING
 
     def home(self) -> Path:
         """The working folder of its process."""
@@ -100,6 +105,9 @@ class Redeo(Subject):
         )
         command = [self.python, "-m", "proxy", "serve", "--config", str(config), "--listen", f"127.0.0.1:{port}"]
         return command, {"HOME": str(folder), "REDEO_STATE_DIR": str(folder / "state"), "REDEO_API_KEY": KEY}
+
+    def cores(self) -> set[int]:
+        return SERVING if self.workers <= len(SERVING) else set(CORES)
 
     def home(self) -> Path:
         return self.root

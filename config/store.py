@@ -11,7 +11,8 @@ import hashlib
 import importlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -268,24 +269,39 @@ class ConfigStore:
 
         Besides, the files are looked at every few seconds: a folder may not exist yet, a watcher may miss something.
         """
-        awatch = (await asyncio.to_thread(importlib.import_module, "watchfiles")).awatch
-        mine = {str(self.paths.config_file), str(self.paths.connections), str(self.paths.master_key)}
+        module = await asyncio.to_thread(importlib.import_module, "watchfiles")
         folders = {self.paths.state_dir, self.paths.config_file.parent}
         await self._reload_if_changed()
         while True:
             there = {folder for folder in folders if folder.is_dir()}
-            async for _ in awatch(
-                *there,
-                watch_filter=lambda _, path: path in mine,
-                debounce=_DEBOUNCE_MS,
-                step=_DEBOUNCE_MS,
-                recursive=False,
-                rust_timeout=_LOOK_MS,
-                yield_on_timeout=True,
-            ):
-                await self._reload_if_changed()
-                if there != {folder for folder in folders if folder.is_dir()}:
-                    break
+            over = threading.Event()
+            changes = self._changes(module.watch, there, over)
+            try:
+                while there == {folder for folder in folders if folder.is_dir()}:
+                    await asyncio.to_thread(next, changes, None)
+                    await self._reload_if_changed()
+            finally:
+                over.set()
+
+    def _changes(
+        self, watch: Callable[..., Iterator[object]], there: set[Path], over: threading.Event
+    ) -> Iterator[object]:
+        """Something for each change of a file of ours, and now and then; each to be waited for in a thread.
+
+        Not `awatch`, which does the same by anyio's threads and brings another megabyte.
+        """
+        mine = {str(self.paths.config_file), str(self.paths.connections), str(self.paths.master_key)}
+        return watch(
+            *there,
+            watch_filter=lambda _, path: path in mine,
+            debounce=_DEBOUNCE_MS,
+            step=_DEBOUNCE_MS,
+            recursive=False,
+            rust_timeout=_LOOK_MS,
+            yield_on_timeout=True,
+            raise_interrupt=False,
+            stop_event=over,
+        )
 
     async def _reload_if_changed(self) -> None:
         """Our own writes come back as events too; reading them again changes nothing and tells nobody."""

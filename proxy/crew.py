@@ -12,7 +12,7 @@ from config.errors import ConfigError, StoreUnavailable, UnsafeState
 from config.store import ConfigStore
 from proxy.front.turns import MOST
 from proxy.link import Link
-from proxy.observe.late import LateMetrics
+from proxy.observe.metrics import Metrics
 from proxy.processors import usable
 from proxy.routing import Health
 from proxy.routing.news import News
@@ -59,11 +59,11 @@ def wanted(store: ConfigStore) -> int:
 
 def prepare() -> None:
     """Import what a worker loads after its first answers: those that are forked from now on share it."""
-    for module in ("proxy.observe.metrics", "proxy.observe.registry", "watchfiles"):
+    for module in ("proxy.observe.registry", "watchfiles"):
         importlib.import_module(module)
 
 
-async def join(link: Link, health: Health, store: ConfigStore, metrics: LateMetrics) -> None:
+async def join(link: Link, health: Health, store: ConfigStore, metrics: Metrics) -> None:
     """Share what is learned, say what is taken up, and give signs of life, until cancelled."""
     encode, decode = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(News)
 

@@ -42,8 +42,8 @@ from proxy.front.live import Live
 from proxy.harden import harden, take_environment, widen
 from proxy.link import LEAVE, Link
 from proxy.listen import ListenError, address_of, bind, hosts_of, refuse_remote
-from proxy.observe.late import LateMetrics
 from proxy.observe.log import Observers, RequestLog, configure
+from proxy.observe.metrics import Metrics
 from proxy.routing import Health
 from proxy.upstream.client import Client, Pools
 from proxy.upstream.google import Tokens
@@ -78,7 +78,7 @@ class Daemon(msgspec.Struct):
     front: Front
     client: Client
     lists: ModelLists
-    metrics: LateMetrics
+    metrics: Metrics
     inherited: bool = False  # somebody else holds the sockets too: requests may wait there for our successor
     link: Link | None = None  # to the other workers, where there are several
     _runner: Runner | None = None
@@ -190,7 +190,7 @@ def configure_level(snapshot: Snapshot) -> None:
 def build(store: ConfigStore, api_key: str, sockets: list[socket.socket]) -> Daemon:
     """Every object of one process, joined. Needs a running loop."""
     loop = asyncio.get_running_loop()
-    metrics = LateMetrics()
+    metrics = Metrics()
     client = Client()
     lists = ModelLists(client, loop.time)
     health = Health(loop.time)
@@ -206,7 +206,7 @@ def build(store: ConfigStore, api_key: str, sockets: list[socket.socket]) -> Dae
         lists=lists,
         key_digest=hashlib.sha256(api_key.encode()).digest(),
         now=loop.time,
-        rejected=lambda code: metrics.tell(lambda m: m.refused(code)),
+        rejected=metrics.refused,
         hosts=hosts_of(sockets),
         on_paths=any(sock.family == socket.AF_UNIX for sock in sockets),
     )
@@ -214,16 +214,14 @@ def build(store: ConfigStore, api_key: str, sockets: list[socket.socket]) -> Dae
     app[FRONT] = front
 
     async def scrape() -> Callable[[], bytes]:
-        loaded, render = await metrics.load()
         await store.refresh()  # another worker may have written
-        loaded.show(store.current, lambda c: health.state(c).value)
-        return render
+        return await metrics.scrape(store.current, lambda c: health.state(c).value)
 
     routes.add(app, ops.metrics(scrape), admin_api.openapi_document())
     tester = _Tester(attempter, lists, health)
     for prefix in ("/v1/providers", "/providers"):
         app.add_subapp(prefix, admin_api.build(store, tester, Live(health)))
-    store.on_reload(lambda status: metrics.tell(lambda m: m.reloaded(status.ok)))
+    store.on_reload(lambda status: metrics.reloaded(status.ok))
     return Daemon(store, api_key, sockets, app, front, client, lists, metrics)
 
 

@@ -12,11 +12,13 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+_MOMENT: Final = 60.0  # seconds; an empty one may have been made just now, and not be locked yet
 _NAME: Final = "redeo-metrics-"
 
 
@@ -43,7 +45,7 @@ def _clear(memory: Path) -> None:
             handle = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if any(left.iterdir()):  # an empty one may have been made just now
+                if any(left.iterdir()) or time.time() - os.fstat(handle).st_mtime > _MOMENT:
                     shutil.rmtree(left)
             finally:
                 os.close(handle)

@@ -198,6 +198,7 @@ class _Supervisor:
         signal.set_wakeup_fd(-1)
         for number in (*_SIGNALS, signal.SIGCHLD, signal.SIGALRM):
             signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can heed it: what it begins with was read just now
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # it writes to a terminal that is not its own any more
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         for end in self._woken:
@@ -245,7 +246,7 @@ class _Supervisor:
 
     def _report(self) -> None:
         """Tell the service manager what is true of all of them."""
-        if self._stopping and not self._workers:
+        if not self._workers:
             return
         staying = [worker for worker in self._workers.values() if not worker.leaving]
         enough = self._prepared and len(staying) >= self._configuration.workers()

@@ -113,7 +113,6 @@ class _Door:
         config = folder / "redeo.yaml"
         config.write_text(json.dumps({"allowed_hosts": HOSTS, "allowed_origins": ORIGINS}))
         daemon = build(ConfigStore.open(Paths(config, folder / "state"), {}), KEY, [])
-        await daemon.metrics.load()  # until then it remembers all that it has to count
         app = daemon.app
 
         @web.middleware

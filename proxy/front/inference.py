@@ -43,6 +43,8 @@ NO_MODEL: Final = frozenset({Operation.FILES, Operation.BATCHES, Operation.MESSA
 
 def handler(operation: Operation, gate: Gate, uploads: Uploads) -> Direct:
     """The handler for the paths of one operation."""
+    form = _FORMS.get(operation, Form.OPENAI)
+    spoken, shaped = operation.value, form.value
 
     async def handle(request: Received, front: Front, match: Mapping[str, str]) -> web.StreamResponse:
         if "Expect" in request.headers and request.version == (1, 1):
@@ -65,9 +67,9 @@ def handler(operation: Operation, gate: Gate, uploads: Uploads) -> Direct:
                     async with uploads.body(request, limits, _passes(request, operation)) as body:
                         await gate.take(limits)
                         passed = True
-            call = _call(request, operation, match, body)
+            call = _call(request, operation, form, match, body)
             body = body if isinstance(body, Coming) else None  # bytes are the call's alone, which lets them go
-            exchange = Exchange(call.id, operation.value, call.form.value, call.stream, front.now())
+            exchange = Exchange(call.id, spoken, shaped, call.stream, front.now())
             await front.engine.run(call, snapshot, reply, exchange)
         finally:
             if isinstance(body, Coming):
@@ -104,7 +106,9 @@ def _passes(request: Received, operation: Operation) -> Passes | None:
     return known
 
 
-def _call(request: Received, operation: Operation, match: Mapping[str, str], body: bytes | Coming | None) -> Call:
+def _call(
+    request: Received, operation: Operation, form: Form, match: Mapping[str, str], body: bytes | Coming | None
+) -> Call:
     kind = request.headers.get("Content-Type", "")
     tail = _tail(match["tail"]) if "tail" in match else ""
     named = operation not in NO_MODEL and not tail and request.method == "POST"  # the body has to name a model
@@ -118,7 +122,7 @@ def _call(request: Received, operation: Operation, match: Mapping[str, str], bod
     return Call(
         id=request.ident,
         operation=operation,
-        form=_FORMS.get(operation, Form.OPENAI),
+        form=form,
         method=request.method,
         tail=tail,
         query=_query(request.raw_path, match) if "?" in request.raw_path else "",

@@ -155,9 +155,15 @@ class _Quiet(logging.StreamHandler[TextIO]):
 
     def put(self, line: bytes) -> None:
         """One whole line past logging, whose records cost five times as much to make as to write."""
-        with contextlib.suppress(OSError, ValueError):
-            self.stream.write(line.decode("ascii") + "\n")
-            self.stream.flush()
+        raw = getattr(self.stream, "buffer", None)
+        try:
+            if raw is not None:
+                raw.write(line)
+                raw.flush()
+            else:
+                self.stream.write(line.decode("ascii"))
+        except (OSError, ValueError):
+            pass  # as every record that cannot be written
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is logging's
         with contextlib.suppress(Exception):
@@ -223,7 +229,7 @@ def _line(fields: dict[str, Any]) -> bytes:
     if not rest.isascii():
         rest = json.dumps(fields, ensure_ascii=True).encode()
     head = f'{{"time":"{_stamp(time.time())}","level":"info","logger":"redeo.request","message":"request",'
-    return head.encode() + rest[1:]
+    return b"%b%b\n" % (head.encode(), rest[1:])
 
 
 def _fields_of(exchange: Exchange) -> dict[str, Any]:
@@ -243,9 +249,10 @@ def _fields_of(exchange: Exchange) -> dict[str, Any]:
         fields["tokens_in"], fields["tokens_out"] = exchange.usage.input, exchange.usage.output
     if exchange.usage_estimated:
         fields["tokens_estimated"] = True
-    parts = [attempt.connection for attempt in exchange.attempts if attempt.part]
-    if len(parts) > 1:
-        fields["rescued"] = " -> ".join(parts)
+    if len(exchange.attempts) > 1:
+        parts = [attempt.connection for attempt in exchange.attempts if attempt.part]
+        if len(parts) > 1:
+            fields["rescued"] = " -> ".join(parts)
     return fields
 
 

@@ -1,20 +1,32 @@
-"""The Prometheus registry of this process: plain for one worker, files shared between several."""
+"""What makes the text of `/metrics`: of one process out of its own numbers, of several workers out of files they share.
+
+Loaded when somebody asks, for prometheus_client is not small; where there are several workers, before they count.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from glob import glob
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client import generate_latest as text_of
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
-FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+from proxy.observe.metrics import FOLDER
+from proxy.observe.series import COUNTED, Series, Tally
+
 _EVERY: Final = 10.0  # seconds
+STATES: Final = ("closed", "half_open", "open", "cooling", "quota", "disabled")
 _GAUGES: Final[dict[str, tuple[str, Any]]] = {
     "redeo_process_resident_memory_bytes": ("Memory held", "livesum"),
     "redeo_process_virtual_memory_bytes": ("Addresses in use", "livesum"),
@@ -24,34 +36,154 @@ _GAUGES: Final[dict[str, tuple[str, Any]]] = {
 }
 _CPU: Final = "redeo_process_cpu_seconds"
 
+Render = Callable[[Tally, Mapping[str, str]], bytes]
+
 
 class Registry(NamedTuple):
-    """`kept`: for series that are counted as things happen. `asked`: for collectors that say what is so when somebody
-    asks. `beat`: to be called now and then, and before `render`, which gives the text of `/metrics`."""
+    """`render` gives the text of `/metrics`, of this process's own numbers and what its connections are in; `shared`:
+    where a worker counts instead, for all to read; `beat`: to be called now and then."""
 
-    kept: CollectorRegistry
-    asked: CollectorRegistry
-    beat: Callable[[], None]
-    render: Callable[[], bytes]
+    render: Render
+    shared: Shared | None = None
+    beat: Callable[[], None] = lambda: None
 
 
 def open_registry() -> Registry:
     """With several workers `PROMETHEUS_MULTIPROC_DIR` is set before the first worker starts; whichever worker is asked
     then sums up all of them."""
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of no use here
-    registry = CollectorRegistry()
+    shown = _Shown()
     if FOLDER not in os.environ:
-        ProcessCollector(namespace="redeo", registry=registry)
-        return Registry(registry, registry, lambda: None, lambda: text_of(registry))
-    summed = CollectorRegistry()
+        return _of_one(shown)
+    kept, summed = CollectorRegistry(), CollectorRegistry()
     _Files(summed)  # type: ignore[no-untyped-call]  # the library has no types here
-    own = _Process(registry)
+    summed.register(shown)
+    own = _Process(kept)
 
-    def render() -> bytes:
+    def render(_: Tally, states: Mapping[str, str]) -> bytes:
         own.measure()
+        shown.states = states
         return text_of(summed)
 
-    return Registry(registry, summed, own.beat, render)
+    return Registry(render, Shared(kept), own.beat)
+
+
+def _of_one(shown: _Shown) -> Registry:
+    registry, counted = CollectorRegistry(), _Counted()
+    for collector in (counted, shown):
+        registry.register(collector)
+    ProcessCollector(namespace="redeo", registry=registry)
+
+    def render(tally: Tally, states: Mapping[str, str]) -> bytes:
+        counted.tally, shown.states = tally, states
+        return text_of(registry)
+
+    return Registry(render)
+
+
+@cache
+def _version() -> str:
+    """The installed version, from the name of its folder (PyPA, "Recording installed projects"): `importlib.metadata`
+    takes more than a megabyte to say the same."""
+    for place in sys.path:
+        for folder in Path(place).glob("redeo_proxy-*.dist-info"):
+            return folder.name.removeprefix("redeo_proxy-").removesuffix(".dist-info")
+    return "unknown"
+
+
+class _Shown(Collector):
+    """The gauges of the connections, made anew for each scrape: of one that is gone nothing stays.
+
+    Not kept in files that workers share: what workers know of connections they tell each other, and the one that is
+    asked says what is so now, where the others would have left what was so when they were asked last.
+    """
+
+    def __init__(self) -> None:
+        self.states: Mapping[str, str] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("redeo_connection_up", "1 if the connection may be tried now", labels=["connection"])
+        state = GaugeMetricFamily("redeo_breaker_state", "1 for the state it is in", labels=["connection", "state"])
+        for connection, current in self.states.items():
+            up.add_metric([connection], 1 if current in ("closed", "half_open") else 0)
+            for name in STATES:
+                state.add_metric([connection, name], 1 if name == current else 0)
+        yield up
+        yield state
+        build = GaugeMetricFamily("redeo_build_info", "Always 1", labels=["version"])
+        build.add_metric([_version()], 1)
+        yield build
+
+
+class _Counted(Collector):
+    """What one process has counted."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+
+    def collect(self) -> Iterator[Metric]:
+        for series in COUNTED:
+            yield self._family(series)
+
+    def _family(self, series: Series) -> Metric:
+        labels = list(series.labels)
+        if series.bounds:
+            values = HistogramMetricFamily(series.name, series.text, labels=labels)
+            for (of, where), kept in self.tally.histograms.items():
+                if of is series:
+                    values.add_metric(list(where), _buckets(series.bounds, kept.counts), kept.total)
+            return values
+        kind = CounterMetricFamily if series.mode is None else GaugeMetricFamily
+        family = kind(series.name, series.text, labels=labels)
+        for (of, where), number in self.tally.numbers.items():
+            if of is series:
+                family.add_metric(list(where), number)
+        return family
+
+
+def _buckets(bounds: Iterable[float], counts: list[int]) -> list[tuple[str, float]]:
+    """As the text has them: how many values lay below each bound."""
+    below, out = 0, []
+    for bound, count in zip((*bounds, float("inf")), counts, strict=True):
+        below += count
+        out.append((floatToGoString(bound), float(below)))  # type: ignore[no-untyped-call]  # as all of it
+    return out
+
+
+class Shared:
+    """Counts in the files that all workers can read."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._all = {series: _made(series, registry) for series in COUNTED}
+        self._kept: dict[tuple[Series, tuple[str, ...]], Any] = {}
+
+    def _child(self, series: Series, labels: tuple[str, ...]) -> Any:
+        """Looking one up anew costs three times as much."""
+        child = self._kept.get((series, labels))
+        if child is None:
+            metric = self._all[series]
+            child = self._kept[series, labels] = metric.labels(*labels) if labels else metric
+        return child
+
+    def add(self, number: float, series: Series, *labels: str) -> None:
+        """To a counter, or to a gauge."""
+        self._child(series, labels).inc(number)
+
+    def observe(self, value: float, series: Series, *labels: str) -> None:
+        """One value, in a histogram."""
+        self._child(series, labels).observe(value)
+
+    def set(self, value: float, series: Series) -> None:
+        """A gauge is now so much."""
+        self._child(series, ()).set(value)
+
+
+def _made(series: Series, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+    if series.bounds:
+        return Histogram(series.name, series.text, series.labels, buckets=series.bounds, registry=registry)
+    if series.mode is None:
+        return Counter(series.name, series.text, series.labels, registry=registry)
+    return Gauge(series.name, series.text, series.labels, registry=registry, multiprocess_mode=cast(Any, series.mode))
 
 
 class _Files(MultiProcessCollector):

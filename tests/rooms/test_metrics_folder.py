@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from proxy.metrics_folder import metrics_folder
@@ -18,13 +19,16 @@ def test_it_is_there_for_its_block_alone(tmp_path: Path) -> None:
 
 
 def test_what_was_left_is_taken_away_and_nothing_else(tmp_path: Path) -> None:
+    for name, age in (("redeo-metrics-1-new", 0), ("redeo-metrics-1-old", 3600)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
     for name in ("redeo-metrics-1-left", "redeo-other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "counter_1.db").write_bytes(b"1")
     (tmp_path / "redeo-metrics-1-link").symlink_to(tmp_path / "redeo-other")
     with metrics_folder(tmp_path):
-        assert {"redeo-other", "redeo-metrics-1-link"} < set(os.listdir(tmp_path))
-        assert not (tmp_path / "redeo-metrics-1-left").exists()
+        kept = {name for name in os.listdir(tmp_path) if str(os.getpid()) not in name}
+        assert kept == {"redeo-other", "redeo-metrics-1-link", "redeo-metrics-1-new"}
     assert os.listdir(tmp_path / "redeo-other") == ["counter_1.db"]
 
 

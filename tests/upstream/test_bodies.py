@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -155,6 +156,28 @@ async def test_a_refusal_that_comes_early_is_read_at_once(listen: Any, ask: Any,
     assert await whole(await ask(listener)) == b"1"
 
 
+async def test_behind_a_refusal_no_more_is_sent(listen: Any, ask: Any) -> None:
+    got = 0
+
+    async def refuses(peer: Peer) -> None:
+        nonlocal got
+        await peer.head()
+        await peer.send(b"HTTP/1.1 413 Content Too Large\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await known.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.3):  # no more comes, so this ends it
+                while data := await peer.reader.read(65536):
+                    got += len(data)
+        await peer.send(b"2\r\nno\r\n0\r\n\r\n")
+        await peer.end()
+
+    known = asyncio.Event()
+    answer = await ask(await listen(refuses), BODY * 8)
+    known.set()
+    assert (answer.status, await whole(answer)) == (413, b"no")
+    assert got < 8 * len(BODY)
+
+
 @BOTH
 async def test_an_answer_that_begins_early_gets_the_rest_of_its_question(listen: Any, ask: Any, tls: bool) -> None:
     async def answers_while_it_listens(peer: Peer) -> None:
@@ -269,6 +292,23 @@ async def test_its_source_is_left_when_a_refusal_comes(listen: Any, ask: Any, tl
     assert (answer.status, await whole(answer)) == (401, b"no")
     await listener.peers[0].gone.wait()
     assert body.left
+
+
+async def test_its_source_is_left_when_the_answer_is_whole(listen: Any, ask: Any) -> None:
+    """And the connection with it: the rest of the question might be taken for another."""
+
+    async def hasty(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(answered(b"ok"))
+        await peer.end()
+
+    body = Coming(b"a", b"b", sized=False)
+    body.held.clear()
+    listener = await listen(hasty, answers())
+    assert await whole(await ask(listener, body)) == b"ok"
+    await listener.peers[0].gone.wait()
+    assert body.left
+    assert await whole(await ask(listener)) == b"1"
 
 
 async def test_its_source_is_left_when_whoever_asks_leaves(listen: Any, ask: Any) -> None:

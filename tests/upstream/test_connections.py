@@ -323,6 +323,28 @@ async def test_whoever_leaves_in_a_look_up_does_not_take_it_from_others(
     assert asked == 1  # what is known of a name is good for a while
 
 
+async def test_one_that_comes_about_after_the_end_is_closed(listen: Any, ask: Any) -> None:
+    heard, going = asyncio.Event(), asyncio.Event()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    AUTHORITY.issue_cert("127.0.0.1").configure_cert(context)
+
+    async def late(peer: Peer) -> None:
+        heard.set()
+        await going.wait()
+        await peer.writer.start_tls(context)
+        assert not await peer.end()
+
+    listener = await listen(late)
+    asking = asyncio.ensure_future(ask(f"https://127.0.0.1:{listener.port}"))
+    await heard.wait()
+    await ask.client.close()
+    going.set()
+    with pytest.raises(UpstreamError) as found:
+        await asking
+    assert found.value.phase is Phase.NOT_SENT
+    await listener.peers[0].gone.wait()
+
+
 def resolving(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
     """Every name is that of these addresses."""
 

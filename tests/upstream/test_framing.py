@@ -210,6 +210,12 @@ async def test_headers_are_read_as_they_came(listen: Any, ask: Any) -> None:
     answer.close()
 
 
+async def test_what_stands_behind_a_body_is_no_header(listen: Any, ask: Any) -> None:
+    answer = await ask(await listen(closes(CHUNKED + b"2\r\nok\r\n0\r\nX-T: 1\r\nX-U: 2\r\n\r\n")))
+    assert await whole(answer) == b"ok"
+    assert answer.headers == [("transfer-encoding", "chunked")]
+
+
 async def test_a_header_that_repeats_the_key_is_not_there(listen: Any, ask: Any, canary: Any) -> None:
     key = canary("p")
     ask.secret = Secret(key)
@@ -221,32 +227,75 @@ async def test_a_header_that_repeats_the_key_is_not_there(listen: Any, ask: Any,
 # --- however it is cut
 
 
+class Fed:
+    """`async with Fed() as fed`: a question was put over a socket, and the test says what comes from that."""
+
+    async def __aenter__(self) -> Fed:
+        self.pool = Pool("http://127.0.0.1:9", Tls(), private=True)
+        self.wire = Wire(self.pool)
+        ours, self._theirs = socket.socketpair()
+        self.transport, _ = await asyncio.get_running_loop().create_connection(lambda: self.wire, sock=ours)
+        self.answer = UpstreamResponse(self.wire, None)
+        self.wire.begin(self.answer, b"GET / HTTP/1.1\r\n\r\n", None)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.answer.close()
+        self._theirs.close()
+        self.wire.give_up()
+        await self.pool.close()
+        await asyncio.sleep(0)
+
+
+async def test_one_that_was_paused_at_the_end_is_read_again(opened: None, settled: Any) -> None:
+    """An answer that is whole and large, in one piece: its connection is another's at once."""
+    async with Fed() as fed:
+        fed.wire.data_received(answered(b"x" * 200_000))
+        assert fed.transport.is_reading()
+        assert fed.pool.take() is fed.wire
+        assert len(await whole(fed.answer)) == 200_000
+
+
+async def test_what_comes_though_it_is_held_waits(opened: None, settled: Any) -> None:
+    """A transport that was paused may have something left to give."""
+    got: list[bytes] = []
+
+    def sink(data: bytes) -> bool:
+        got.append(data)
+        return False
+
+    async with Fed() as fed:
+        fed.wire.data_received(CHUNKED)
+        pouring = asyncio.ensure_future(fed.answer.pour(sink))
+        await asyncio.sleep(0)
+        fed.answer.hold()
+        fed.wire.data_received(b"3\r\none\r\n")
+        fed.wire.data_received(b"3\r\ntwo\r\n0\r\n\r\n")
+        await asyncio.sleep(0)
+        assert not got
+        assert not pouring.done()
+        fed.answer.go_on()
+        await pouring
+        assert got == [b"onetwo"]
+
+
 def read_in(pieces: list[bytes], *, then: str) -> tuple[object, bytes, list[tuple[str, str]]]:
     """What is read when these are what comes from the socket, one after the other, and then its end."""
 
     async def read() -> tuple[object, bytes, list[tuple[str, str]]]:
-        pool = Pool("http://127.0.0.1:9", Tls(), private=True)
-        wire = Wire(pool)
-        ours, theirs = socket.socketpair()
-        await asyncio.get_running_loop().create_connection(lambda: wire, sock=ours)
-        answer = UpstreamResponse(wire, None)
-        wire.begin(answer, b"GET / HTTP/1.1\r\n\r\n", None)
-        for piece in pieces:
-            wire.data_received(piece)
-        if then == "fin":
-            wire.eof_received()
         body, end = b"", ""
-        try:
-            await answer.begun()
-            while piece := await answer.read():
-                body += piece
-        except UpstreamError as exc:
-            end = exc.kind.value
-        answer.close()
-        theirs.close()
-        await pool.close()
-        await asyncio.sleep(0)
-        return (end or answer.status), body, answer.headers
+        async with Fed() as fed:
+            for piece in pieces:
+                fed.wire.data_received(piece)
+            if then == "fin":
+                fed.wire.eof_received()
+            try:
+                await fed.answer.begun()
+                while piece := await fed.answer.read():
+                    body += piece
+            except UpstreamError as exc:
+                end = exc.kind.value
+        return (end or fed.answer.status), body, fed.answer.headers
 
     return asyncio.run(read())
 
