@@ -98,6 +98,8 @@ class Attempter(msgspec.Struct, frozen=True):
         except (UpstreamError, ClockExpired) as exc:
             return Outcome(_unanswered(order.candidate.connection.provider, exc))
         finally:
+            if sending is not None:
+                sending.left()  # whatever still draws on it arms no clock of ours
             dog.close()
             if response is not None:
                 response.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -381,3 +382,29 @@ async def test_few_at_a_time_so_that_others_have_their_places(redeo: Any, place:
         for each in (one, two, three):
             await each.send(body[MIB:])
             assert (await each.answer())[0] == 200
+
+
+async def test_uploads_at_once_fill_little(redeo: Any, place: Any) -> None:
+    async def discards(peer: Peer, head: bytes) -> None:
+        left = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+        while left:
+            left -= len(await peer.reader.read(min(left, 256 * KIB)))
+        await peer.send(TEXT)
+
+    _, entry = await place(discards)
+    server = await redeo({"alpha": entry}, routing=PATIENT)
+    body = form(20 * MIB)
+
+    async def one() -> int:
+        async with upload(server, len(body)) as sent:
+            for start in range(0, len(body), 128 * KIB):
+                await sent.send(body[start : start + 128 * KIB])
+            return (await sent.answer())[0]
+
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    statuses = await asyncio.gather(*(one() for _ in range(4)))
+    most = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert statuses == [200] * 4
+    assert most < 40 * MIB  # of 80, whatever the sockets on both sides hold included
