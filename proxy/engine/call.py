@@ -44,6 +44,10 @@ class Upload(Protocol):
     def repeatable(self) -> bool:
         """Whether all of it that has come is still here, so that it can be sent from its beginning."""
 
+    @property
+    def waited(self) -> float:
+        """Seconds that its client was waited for, since attempts were made."""
+
     def sent(self, model: str | None) -> Body:
         """It, from its beginning, asking for another model if one is named. What it raises: ClientGone, Unfinished."""
 

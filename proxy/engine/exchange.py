@@ -247,8 +247,11 @@ class Run:
 
     async def _gone(self, fault: Fault) -> bool:
         """Whether it is over because there is nothing left of an upload that somebody else could be sent."""
-        upload = self.call.upload
-        if upload is None or upload.repeatable or self._first(Start.PLAIN) is None:
+        upload, job = self.call.upload, self.job
+        if upload is None:
+            return False
+        job.since = job.exchange.started + upload.waited  # what its client took is no provider's time
+        if upload.repeatable or self._first(Start.PLAIN) is None:
             return False
         await self._closing.not_kept(fault)
         return True

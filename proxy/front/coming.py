@@ -6,6 +6,7 @@ more than that has gone out. Then it can be sent to nobody else.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
@@ -51,6 +52,7 @@ class Coming:
         self._models = multipart.Models(kind)
         self._models.see(beginning)
         self._more = more
+        self.waited = 0.0
         self._account = account
         self._keep = account.passed_on(size)
 
@@ -74,10 +76,14 @@ class Coming:
 
     async def next(self) -> bytes:
         """What comes next; empty at the end. Raises ClientGone, Unfinished."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             piece = await self._more()
         except Refused as exc:
             raise Unfinished(exc.status, exc.code, exc.message) from None
+        finally:
+            self.waited += loop.time() - began
         if self._models.see(piece) > 1:
             two = multipart.two_models()
             raise Unfinished(400, two.code, two.message)

@@ -158,6 +158,26 @@ async def test_it_is_passed_on_while_it_comes_in(redeo: Any, place: Any, path: s
         assert whole == [renamed]
 
 
+async def test_a_file_needs_no_model(redeo: Any, place: Any) -> None:
+    body, came = form(2 * MIB).partition(b"auto\r\n")[2], asyncio.Event()
+    whole: list[bytes] = []
+
+    async def reads(peer: Peer, head: bytes) -> None:
+        came.set()
+        whole.append(await peer.body(head))
+        await peer.send(FILE)
+
+    _, entry = await place(reads)
+    server = await redeo({"alpha": entry})
+    async with upload(server, len(body), "/v1/files") as one:
+        await one.send(body[:MIB])
+        async with asyncio.timeout(10):
+            await came.wait()
+        await one.send(body[MIB:])
+        assert (await one.answer())[2]["id"] == "file-1"
+    assert whole == [body]
+
+
 @pytest.mark.parametrize("case", ["model behind the file", "chunked", "few places"])
 async def test_else_it_is_read_whole_first(redeo: Any, place: Any, case: str) -> None:
     body = form(2 * MIB, model_first=case != "model behind the file")
@@ -326,6 +346,23 @@ async def test_the_clients_time_is_not_the_providers(redeo: Any, place: Any) -> 
         status, head, _ = await one.answer()
     assert status == 200
     assert "alpha=200" in head
+
+
+async def test_nor_is_it_of_those_who_are_asked_next(redeo: Any, place: Any) -> None:
+    first, entry = await place(refusing("503 Busy"))
+    _, other = await place(TEXT)
+    timeouts = {"first_byte": 0.3, "before_answer": 0.5}
+    server = await redeo({"alpha": entry, "beta": other}, routing={"timeouts": timeouts})
+    body = form(2 * MIB)
+    async with upload(server, len(body)) as one:
+        await one.send(body[:MIB])
+        await first.begun.wait()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(first.posts[0].gone.wait(), 0.7)
+        await one.send(body[MIB:])
+        status, head, _ = await one.answer()
+    assert status == 200
+    assert "alpha=503 beta=200" in head
 
 
 async def test_the_providers_time_is_its_own(redeo: Any, place: Any) -> None:
