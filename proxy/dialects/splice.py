@@ -23,8 +23,10 @@ from proxy.dialects.json import decode, encode, is_text, top_level
 
 MAX_MODEL: Final = 256
 _SPACE: Final = b" \t\r\n"
+_USAGE: Final = {"include_usage": True}
 _ALPHABET: Final = digits + ascii_letters
 _TRIES: Final = 200  # for a marker: of its 14 million beginnings a text of 64 MiB may hold half
+_WINDOW: Final = 4096
 _SMALL: Final = 4096  # bytes: up to here searching is faster than walking
 _MODEL: Final = b'"model"'
 _STEP: Final = re.compile(rb'[ \t\r\n]*[{,][ \t\r\n]*"([^"\\]*)"[ \t\r\n]*:[ \t\r\n]*')
@@ -32,6 +34,8 @@ _END: Final = re.compile(rb"[ \t\r\n]*}[ \t\r\n]*\Z")
 _AFTER_KEY: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SCALAR: Final = re.compile(rb"[^,}\]\s]+")
+
+Edit = tuple[int, int, bytes]  # where a value begins and ends, and what stands there instead
 
 
 class NotFound(Exception):
@@ -271,16 +275,55 @@ def replace_within(body: bytes, outer: str, key: str, value: object) -> bytes:
 
 def append_field(body: bytes, key: str, value: object) -> bytes:
     """The body with one more field before its closing brace. The key must not be there yet."""
-    end = body.rstrip(_SPACE)
-    inner = end[:-1].rstrip(_SPACE)
-    comma = b"" if inner.endswith(b"{") else b","
-    return inner + comma + encode(key) + b":" + encode(value) + body[len(inner) :]
+    return b"".join(edited(body, appended(body, key, value)))
+
+
+def appended(body: bytes, key: str, value: object) -> Edit:
+    """The edit that does the same."""
+    inner = _ends_before(body, _ends_before(body, len(body)) - 1)
+    comma = b"" if body.startswith(b"{", inner - 1) else b","  # no value ends with it
+    return inner, inner, comma + encode(key) + b":" + encode(value)
+
+
+def _ends_before(body: bytes, end: int) -> int:
+    """Where what stands before `end` ends, white space aside; the whole is not copied for it."""
+    while end > 0:
+        begins = max(0, end - _WINDOW)
+        kept = len(body[begins:end].rstrip(_SPACE))
+        if kept:
+            return begins + kept
+        end = begins
+    return 0
+
+
+def edited(body: bytes, *edits: Edit) -> tuple[bytes | memoryview, ...]:
+    """The body with some of it replaced, as pieces of which it is made up: a large one is not copied for that."""
+    view, at = memoryview(body), 0
+    pieces: list[bytes | memoryview] = []
+    for start, end, instead in sorted(edits):
+        pieces += (view[at:start], instead)
+        at = end
+    pieces.append(view[at:])
+    return tuple(piece for piece in pieces if len(piece))
+
+
+def at_places(
+    body: bytes, model: str | None, at: tuple[int, int] | None, *, usage: bool
+) -> tuple[bytes | memoryview, ...]:
+    """The pieces of the body that asks for another model, whose name stands at `at`, and for usage if it says nothing
+    of that: what `with_model` and `with_usage_asked` make of it."""
+    edits: list[Edit] = []
+    if model is not None and at is not None:
+        edits.append((*at, encode(model)))
+    if usage:
+        edits.append(appended(body, "stream_options", _USAGE))
+    return edited(body, *edits)
 
 
 def with_model(body: bytes, model: str, at: tuple[int, int] | None = None) -> bytes:
     """The body asking for another model; `at`: where the name stands, if that is known."""
     if at is not None:
-        return b"".join((body[: at[0]], encode(model), memoryview(body)[at[1] :]))
+        return b"".join(edited(body, (*at, encode(model))))
     try:
         out = replace_value(body, "model", model)
         if decode(top_level(out)["model"]) == model:
@@ -331,11 +374,11 @@ def renamed(body: bytes, old: str, new: str) -> bytes:
 def with_usage_asked(body: bytes) -> bytes:
     """The body asking for a usage chunk at the end of a chat stream (OpenAI's `stream_options`)."""
     if "stream_options" not in top_level(body):
-        return append_field(body, "stream_options", {"include_usage": True})
+        return append_field(body, "stream_options", _USAGE)
     try:
         start, end = _value_span(body, "stream_options")
     except NotFound:
-        return _anew(body, "stream_options", {"include_usage": True})
+        return _anew(body, "stream_options", _USAGE)
     return body[:start] + _options_asking(body[start:end]) + body[end:]
 
 

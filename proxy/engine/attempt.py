@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from config.model import Connection, Operation, Routing, StreamUsage, Timeouts
+from config.model import AuthScheme, Connection, Operation, Route, Routing, StreamUsage, Timeouts
 from proxy.dialects import headers as passing
 from proxy.dialects import multipart, scan, splice
 from proxy.dialects.json import decode_object, encode
@@ -22,16 +22,18 @@ from proxy.engine.pace import Pace
 from proxy.engine.relay import ClassifyError, Relay
 from proxy.engine.renamed import under_asked_name
 from proxy.engine.repeat import is_stateless
+from proxy.engine.sending import Sending
 from proxy.engine.translate import Written, origin_of, to_client, to_upstream
 from proxy.fault import Fault, FaultKind, Phase
 from proxy.routing import Candidate, Said, classify_error, classify_response, said_in, said_of
-from proxy.upstream.client import Client, UpstreamError, UpstreamRequest, UpstreamResponse
+from proxy.upstream.client import Client, Pieces, UpstreamError, UpstreamRequest, UpstreamResponse
 from proxy.upstream.google import Tokens
 from proxy.upstream.sign import MissingCredential, needs_token, sign
 
 USER_AGENT: Final = "redeo-proxy"
 _JSON: Final = ("application/json", "application/problem+json")
 _VAGUE: Final = ("", "text/plain", "application/octet-stream")  # says nothing: the body has to be looked at
+_LARGE: Final = 64 * 1024  # bytes: a body that is smaller is copied faster than it is sent in pieces
 _ERROR_SECONDS: Final = 10.0  # for the body of an error: its status is known and can do without
 _OPAQUE: Final = frozenset({Operation.AUDIO, Operation.FILES})
 # Where `stream` is heeded for certain; OpenAI's older transcription models, for one, do not know it.
@@ -78,13 +80,15 @@ class Attempter(msgspec.Struct, frozen=True):
     async def run(self, order: Order) -> Outcome:
         """One attempt to its end."""
         started, dog = self.now(), Watchdog(self.ticker)
+        sending = _sending(order, dog, self.now)
         response: UpstreamResponse | None = None
         try:
             with dog:
                 dog.arm(FaultKind.TIMEOUT, order.seconds)
-                response, hide = await self._sent(order)
+                response, hide = await self._sent(order, sending)
             order.answered(response.status)
-            left = max(0.001, order.seconds - (self.now() - started))
+            left = order.seconds - (self.now() - started) if sending is None else sending.left()
+            left = max(0.001, left)
             if not 200 <= response.status < 300:
                 return await self._refused(order, response, dog, min(left, _ERROR_SECONDS))
             relay = self._relay(order, response, dog, left)
@@ -95,24 +99,31 @@ class Attempter(msgspec.Struct, frozen=True):
         except (UpstreamError, ClockExpired) as exc:
             return Outcome(_unanswered(order.candidate.connection.provider, exc))
         finally:
+            if sending is not None:
+                sending.left()  # whatever still draws on it arms no clock of ours
             dog.close()
             if response is not None:
                 response.close()
         return outcome if relay.verbatim else _told(order.call, relay.response, outcome)
 
-    async def _sent(self, order: Order, *, again: bool = True) -> tuple[UpstreamResponse, bool]:
+    async def _sent(
+        self, order: Order, sending: Sending | None, *, again: bool = True
+    ) -> tuple[UpstreamResponse, bool]:
         """The head of the answer, and what `_request` says. `again`: an access token that is refused though it should
         still hold is replaced by a fresh one, once: nothing was done for it."""
         call, connection, written = order.call, order.candidate.connection, order.written
         operation = written.via if written is not None and written.translated else call.operation
         token = await self.tokens.token(connection) if needs_token(connection, operation) else None
-        request, hide = self._request(order, token)
-        response = await self.client.send(connection, request, again=is_stateless(call))
+        body: Sending | bytes | None = sending
+        if sending is not None and connection.auth(operation).scheme is AuthScheme.AWS:
+            body = await sending.whole()
+        request, hide = self._request(order, token, body)
+        response = await self.client.send(connection, request, again=partial(is_stateless, call))
         stale = response.status == 401 and token is not None and self.tokens.forget(connection, token)
-        if not (stale and again):
+        if not (stale and again) or (sending is not None and not sending.restart()):
             return response, hide
         response.close()
-        return await self._sent(order, again=False)
+        return await self._sent(order, sending, again=False)
 
     def _relay(self, order: Order, response: UpstreamResponse, dog: Watchdog, left: float) -> Relay:
         """Who carries the answer to the client."""
@@ -149,19 +160,21 @@ class Attempter(msgspec.Struct, frozen=True):
             follower=order.follower,
         )
 
-    def _request(self, order: Order, token: str | None) -> tuple[UpstreamRequest, bool]:
-        """The request as it goes upstream, and whether the usage chunk was asked for by us alone."""
+    def _request(self, order: Order, token: str | None, upload: Sending | bytes | None) -> tuple[UpstreamRequest, bool]:
+        """The request as it goes upstream, and whether the usage chunk was asked for by us alone. `upload`: sent where
+        the call has no body."""
         call, candidate, written = order.call, order.candidate, order.written
         connection = candidate.connection
         operation, passed = call.operation, list(call.headers)
         if written is not None and written.translated:
             passed = passed if written.via is operation else to_upstream(call.headers)
             operation = written.via
-            body: bytes | None = written.body
+            body: bytes | Pieces | Sending | None = written.body
             hide = call.stream and call.operation is Operation.CHAT and call.include_usage is not True
             url = connection.url(operation, model=candidate.model or call.model, stream=call.stream)
         else:
             body, hide = _body(call, candidate, order.routing) if written is None else (written.body, False)
+            body = upload if upload is not None else body
             url = connection.url(
                 operation,
                 call.tail,
@@ -175,7 +188,8 @@ class Attempter(msgspec.Struct, frozen=True):
         if "user-agent" not in given:
             passed.append(("user-agent", USER_AGENT))
         passed.append(("accept-encoding", "identity"))
-        url, credential = sign(connection, operation, url, method=call.method, headers=passed, body=body, token=token)
+        known = None if isinstance(body, Sending) else body
+        url, credential = sign(connection, operation, url, method=call.method, headers=passed, body=known, token=token)
         return UpstreamRequest(call.method, url, [*passed, *credential], body, order.timeouts.connect), hide
 
     async def _refused(self, order: Order, response: UpstreamResponse, dog: Watchdog, seconds: float) -> Outcome:
@@ -249,7 +263,7 @@ async def _no_answer(relay: Relay, what: str) -> Outcome:
 
 def _choices(call: Call, relay: Relay) -> int:
     """How many answers to the one question are coming."""
-    if isinstance(relay.response, Translated) or "n" not in call.fields or call.body is None:
+    if isinstance(relay.response, Translated) or "n" not in call.fields or call.body is None or not call.is_json:
         return 1
     wanted = splice.field(call.body, "n")
     return wanted if isinstance(wanted, int) and 1 <= wanted <= 1000 else 1
@@ -260,33 +274,57 @@ def _scrubber(connection: Connection) -> Callable[[bytes], bytes]:
     return bytes if connection.secret is None else connection.secret.scrub
 
 
-def _body(call: Call, candidate: Candidate, routing: Routing) -> tuple[bytes | None, bool]:
+def _body(call: Call, candidate: Candidate, routing: Routing) -> tuple[bytes | Pieces | None, bool]:
+    """What is sent of the client's body, and whether the usage chunk was asked for by us alone."""
     body = call.body
     if body is None:
         return None, False
     route = candidate.connection.spec.speaks[call.operation]
     in_path = route.model_in_path and not call.tail
-    renamed = candidate.model not in (None, call.model) and not in_path
+    model = _other_model(call, candidate)
     if not call.is_json:
-        if renamed and candidate.model is not None:
-            body = multipart.with_model(body, call.content_type, candidate.model)
-        return body, False
+        return multipart.with_model(body, call.content_type, model) if model is not None else body, False
+    asks = _asks_usage(call, candidate, routing)
+    if len(body) > _LARGE and _at_places(call, route, model, asks=asks):
+        return (splice.at_places(body, model, call.model_at, usage=asks) if model is not None or asks else body), asks
     if not in_path:
-        if renamed and candidate.model is not None:
-            body = splice.with_model(body, candidate.model, call.model_at)
+        if model is not None:
+            body = splice.with_model(body, model, call.model_at)
         body = splice.with_fields(body, route.adds) if route.adds else body
     elif "model" in call.fields or route.adds:
         body = splice.without_model(body, route.adds)
     for old, new in route.renames.items():
         body = splice.renamed(body, old, new) if old in call.fields else body
-    asks = (
+    return splice.with_usage_asked(body) if asks else body, asks
+
+
+def _other_model(call: Call, candidate: Candidate) -> str | None:
+    """The name that the body has to have for this one, where that is not its own."""
+    in_path = candidate.connection.spec.speaks[call.operation].model_in_path and not call.tail
+    return candidate.model if candidate.model != call.model and not in_path else None
+
+
+def _sending(order: Order, dog: Watchdog, now: Callable[[], float]) -> Sending | None:
+    upload = order.call.upload
+    if upload is None:
+        return None
+    return Sending(upload, _other_model(order.call, order.candidate), dog, now, order.seconds)
+
+
+def _at_places(call: Call, route: Route, model: str | None, *, asks: bool) -> bool:
+    """Whether it is known where the body has to be edited, so that it need not be made anew for that."""
+    as_it_is = not route.adds and not route.model_in_path and call.fields.isdisjoint(route.renames)
+    return as_it_is and (model is None or call.model_at is not None) and not (asks and "stream_options" in call.fields)
+
+
+def _asks_usage(call: Call, candidate: Candidate, routing: Routing) -> bool:
+    return (
         routing.ask_usage
         and call.stream
         and call.operation in (Operation.CHAT, Operation.COMPLETIONS)
         and call.include_usage is not True
         and candidate.connection.spec.quirks.stream_usage is StreamUsage.ASKED
     )
-    return (splice.with_usage_asked(body), True) if asks else (body, False)
 
 
 def _classify(connection: Connection, wall: Callable[[], datetime], error: Mapping[str, Any]) -> Fault:

@@ -8,10 +8,12 @@ import msgspec
 
 from config.model import Operation
 from proxy.dialects.envelope import Form
+from proxy.upstream.client import Body
 
 
-class Call(msgspec.Struct, frozen=True):
-    """One inference request. The body stays bytes; `headers` are the client's that may pass, names in lower case."""
+class Call(msgspec.Struct):
+    """One inference request. The body stays bytes; `headers` are the client's that may pass, names in lower case.
+    Nothing of it changes, but that the body is let go once nobody else can be sent it."""
 
     id: str
     operation: Operation
@@ -27,15 +29,41 @@ class Call(msgspec.Struct, frozen=True):
     include_usage: bool | None
     fields: frozenset[str]
     model_at: tuple[int, int] | None = None  # where its name stands in the body, if that is known
+    upload: Upload | None = None  # in place of a body: a form that is passed on while it comes in
 
     @property
     def is_json(self) -> bool:
         """Whether the body is a JSON object (else it is a form, or there is none)."""
-        return self.body is not None and not self.content_type.startswith("multipart/")
+        return self.body is not None and self.content_type[:10].lower() != "multipart/"
+
+
+class Upload(Protocol):
+    """A form that is still coming in. One attempt at a time may send it."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether all of it that has come is still here, so that it can be sent from its beginning."""
+
+    @property
+    def waited(self) -> float:
+        """Seconds that its client was waited for, since attempts were made."""
+
+    def sent(self, model: str | None) -> Body:
+        """It, from its beginning, asking for another model if one is named. What it raises: ClientGone, Unfinished."""
 
 
 class ClientGone(Exception):
     """The client closed its side, or stopped reading for too long."""
+
+
+class Unfinished(Exception):
+    """The client stopped in the middle of its request, or went on with what is refused: how it is told."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
 
 
 class Reply(Protocol):

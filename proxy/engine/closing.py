@@ -88,6 +88,11 @@ class Closing:
         self._job.exchange.fault = fault
         await self.refuse(told.uncertain(candidate.connection.provider, fault))
 
+    async def not_kept(self, fault: Fault) -> None:
+        """Others could be asked, but for an upload that is gone."""
+        self._job.exchange.fault = fault
+        await self.refuse(told.not_kept(fault))
+
     async def ours(self, fault: Fault) -> None:
         """The daemon lacks what an attempt needs: no provider is to blame, and it passes."""
         self._job.exchange.fault = fault

@@ -13,7 +13,7 @@ from config.model import Connection, Operation, Snapshot
 from proxy.engine import told
 from proxy.engine.attempt import Attempter
 from proxy.engine.budget import Budget
-from proxy.engine.call import Call, ClientGone, Reply
+from proxy.engine.call import Call, ClientGone, Reply, Unfinished
 from proxy.engine.exchange import Run
 from proxy.engine.job import Job
 from proxy.engine.makers import Makers
@@ -68,6 +68,8 @@ class Engine:
         except ClientGone:
             exchange.fault = Fault(FaultKind.CLIENT_GONE, "the client left")
             reply.abort()
+        except Unfinished as exc:
+            await told.unfinished(call, reply, exchange, exc)
         except asyncio.CancelledError:
             if not self.attempter.interrupt.requested or task is None:
                 exchange.fault = Fault(FaultKind.CLIENT_GONE, "the client left")

@@ -61,7 +61,8 @@ class Run:
             return
         self._queue.extend(chosen.candidates)
         self._rescue = Rescue.of(job, self._translation, chosen.candidates) if routing.rescue else None
-        hedges = routing.hedge_after is not None and len(self._queue) > 1 and may_be_doubled(self.call)
+        several = len(self._queue) > 1 and self.call.upload is None  # which goes to one at a time
+        hedges = routing.hedge_after is not None and several and may_be_doubled(self.call)
         if await (self._race(routing.hedge_after or 0.0) if hedges else self._one_by_one()):
             return
         await self._closing.give_up(chosen)
@@ -244,7 +245,18 @@ class Run:
             await closing.ours(fault)
             return True
         self._learn(candidate, fault, outcome)
-        return False
+        return await self._gone(fault)
+
+    async def _gone(self, fault: Fault) -> bool:
+        """Whether it is over because there is nothing left of an upload that somebody else could be sent."""
+        upload, job = self.call.upload, self.job
+        if upload is None:
+            return False
+        job.since = job.exchange.started + upload.waited  # what its client took is no provider's time
+        if upload.repeatable or self._first(Start.PLAIN) is None:
+            return False
+        await self._closing.not_kept(fault)
+        return True
 
     async def _gone_on(self, trial: Trial, outcome: Outcome) -> tuple[Trial, Outcome]:
         """A stream that was left open brought to its end: by others that go on with it, or with what broke it."""

@@ -75,7 +75,7 @@ def searching(call: Call) -> bool:
     """Whether the request is about something that one connection alone has: what that is may have to be found out."""
     if call.operation in KEEPING and call.tail:
         return True
-    if call.body is None:
+    if call.body is None or not call.is_json:
         return False
     if call.operation is Operation.GEMINI and _FILES in call.body:
         return True

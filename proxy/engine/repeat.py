@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Any, Final, Protocol
 
 from config.model import Operation
-from proxy.dialects.json import decode_object
+from proxy.dialects.json import decode, top_level
 from proxy.engine.call import Call
 from proxy.fault import Fault, FaultKind, Phase
 
@@ -92,10 +92,10 @@ def effect_of(call: Call) -> Effect:
     """What the client's own request may leave behind."""
     if call.operation in _STATELESS or call.method == "GET":
         return Effect.NOTHING
+    if call.operation is Operation.AUDIO and (call.body is not None or call.upload is not None):
+        return Effect.NOTHING
     if call.operation in _KEPT or call.body is None:
         return Effect.ACTS
-    if call.operation is Operation.AUDIO:
-        return Effect.NOTHING
     later = call.operation is Operation.RESPONSES and call.body.rfind(_LATER_TOOLS) >= 0
     if call.fields.isdisjoint((*_STATE_FIELDS, *_TOOL_FIELDS)) and not later:
         return Effect.NOTHING
@@ -105,11 +105,21 @@ def effect_of(call: Call) -> Effect:
 def _effect_of(operation: Operation, data: bytes) -> Effect:
     if operation in _STATELESS:
         return Effect.NOTHING
-    body = decode_object(data) or {}
+    body = _read(data)
     if any(body.get(name) for name in _STATE_FIELDS):
         return Effect.ACTS
     searched = Effect.READS if body.get("web_search_options") is not None else Effect.NOTHING
     return max((searched, *(_effect_of_tool(tool) for tool in _tools(body))))
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    """Those fields that matter here: a prompt is many times larger, and is not decoded for them."""
+    try:
+        fields = top_level(data)
+    except ValueError:
+        return {}
+    wanted = (*_STATE_FIELDS, *_TOOL_FIELDS, *(("input",) if data.rfind(_LATER_TOOLS) >= 0 else ()))
+    return {name: decode(fields[name]) for name in wanted if name in fields}
 
 
 def _tools(body: dict[str, Any]) -> Iterator[Any]:

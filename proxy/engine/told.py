@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from proxy.dialects import envelope
 from proxy.dialects.base import Renderer
-from proxy.engine.call import Call, ClientGone, Reply
+from proxy.engine.call import Call, ClientGone, Reply, Unfinished
 from proxy.fault import SHUTTING_DOWN, Attempt, Exchange, Fault, FaultKind
 from proxy.routing import GatewayAnswer, Said, told_as
 
@@ -74,6 +74,24 @@ def uncertain(who: str, fault: Fault) -> GatewayAnswer:
         None,
         should_retry=False,
     )
+
+
+def not_kept(fault: Fault) -> GatewayAnswer:
+    """What could be repeated, but is not here any more."""
+    what = "the upload was passed on as it came in, and is too large to be kept, so no other connection was tried"
+    return GatewayAnswer(
+        503, "upload_not_kept", f"{fault.public}; {what}: send it again", retry_after=1, should_retry=True
+    )
+
+
+async def unfinished(call: Call, reply: Reply, exchange: Exchange, why: Unfinished) -> None:
+    """The client did not bring its own request to a good end."""
+    exchange.fault = Fault(FaultKind.CLIENT_INVALID, why.message, code=why.code)
+    if reply.begun:
+        reply.abort()
+        return
+    with contextlib.suppress(ClientGone):
+        await refuse(call, reply, exchange, GatewayAnswer(why.status, why.code, why.message, None, should_retry=False))
 
 
 async def refuse(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from proxy.engine.budget import Place
-from proxy.engine.call import ClientGone, Reply
+from proxy.engine.call import ClientGone, Reply, Unfinished
 from proxy.engine.job import Job
 from proxy.engine.outcome import Follower, Outcome
 from proxy.engine.translate import Written
@@ -74,6 +74,9 @@ class Trial:
         except ClientGone:
             self._left(_LEFT)
             raise
+        except Unfinished as exc:
+            self._left(Fault(FaultKind.CLIENT_INVALID, exc.message, code=exc.code))
+            raise
         except asyncio.CancelledError:
             self._left(SHUTTING_DOWN if job.engine.attempter.interrupt.requested else _LEFT)
             raise
@@ -126,6 +129,8 @@ class Trial:
         if self.on_begun is not None:
             self.on_begun()
         self.job.engine.health.answering(self.candidate.connection, self._ticket)
+        if self.follower is None:
+            self.call.body = None  # nobody else is sent it; a stream may stay open for long
         self.free()
 
     def _left(self, why: Fault) -> None:

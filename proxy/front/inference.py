@@ -16,12 +16,13 @@ from proxy.dialects import multipart, splice
 from proxy.dialects.envelope import Form
 from proxy.engine import Call
 from proxy.fault import Exchange
+from proxy.front.coming import Coming
 from proxy.front.context import Front
 from proxy.front.door import Direct
 from proxy.front.errors import Received, Refused, shutting_down
 from proxy.front.gate import Gate
 from proxy.front.reply import HttpReply
-from proxy.front.upload import Uploads, is_there, take
+from proxy.front.upload import Passes, Uploads, is_there, take
 
 _CREDENTIALS: Final = frozenset({"key", "api_key", "api-key", "apikey", "access_token", "token"})
 _FORMS: Final = {
@@ -55,6 +56,7 @@ def handler(operation: Operation, gate: Gate, uploads: Uploads) -> Direct:
         reply = HttpReply(request, front)
         front.began()
         passed = False
+        body: bytes | Coming | None = None
         try:
             if gate.free(limits) and is_there(request):
                 gate.pass_by()
@@ -62,13 +64,16 @@ def handler(operation: Operation, gate: Gate, uploads: Uploads) -> Direct:
                 body = take(request, limits)
             else:
                 with front.arriving():
-                    async with uploads.body(request, limits) as body:
+                    async with uploads.body(request, limits, _passes(request, operation)) as body:
                         await gate.take(limits)
                         passed = True
             call = _call(request, operation, form, match, body)
+            body = body if isinstance(body, Coming) else None  # bytes are the call's alone, which lets them go
             exchange = Exchange(call.id, spoken, shaped, call.stream, front.now())
             await front.engine.run(call, snapshot, reply, exchange)
         finally:
+            if isinstance(body, Coming):
+                body.close()
             if passed:
                 gate.give()
             front.over()
@@ -85,11 +90,31 @@ async def _continue(request: Received) -> None:
     request.writer.output_size = 0
 
 
-def _call(request: Received, operation: Operation, form: Form, match: Mapping[str, str], body: bytes | None) -> Call:
+def _passes(request: Received, operation: Operation) -> Passes | None:
+    """What tells whether a form can be passed on as it comes; None for what is none."""
+    kind = request.headers.get("Content-Type", "")
+    if request.method != "POST" or not kind.lower().startswith("multipart/"):
+        return None
+
+    def known(beginning: bytes) -> splice.Head | None:
+        try:
+            head = multipart.peek(beginning, kind, whole=False)
+        except splice.BadBody:
+            return None  # read whole, it is refused for that
+        return head if operation in NO_MODEL or head.model is not None else None
+
+    return known
+
+
+def _call(
+    request: Received, operation: Operation, form: Form, match: Mapping[str, str], body: bytes | Coming | None
+) -> Call:
     kind = request.headers.get("Content-Type", "")
     tail = _tail(match["tail"]) if "tail" in match else ""
     named = operation not in NO_MODEL and not tail and request.method == "POST"  # the body has to name a model
-    head = _head(body, kind, posted=request.method == "POST", named=named)
+    upload = body if isinstance(body, Coming) else None
+    body = None if isinstance(body, Coming) else body
+    head = upload.head if upload else _head(body, kind, posted=request.method == "POST", named=named)
     if "verb" in match:
         head = _in_path(request, match, head)
     if named and head.model is None:
@@ -109,6 +134,7 @@ def _call(request: Received, operation: Operation, form: Form, match: Mapping[st
         include_usage=head.include_usage,
         fields=head.fields,
         model_at=head.model_at,
+        upload=upload,
     )
 
 

@@ -1,24 +1,34 @@
 """The body of a request on its way in: how slowly it may come, and how much of all of them is held at once.
 
 A body is read before its request takes a place at the gate, so that a slow sender holds up nobody; what is held in the
-meantime has a bound of its own. Owns that count.
+meantime has a bound of its own. A large form whose sender is quick is passed on while it comes in (see
+`proxy.front.coming`): a few at a time, for each of them holds a place. Owns these counts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from aiohttp import web
-from aiohttp.streams import StreamReader
 
 from config.model import Limits
+from proxy.dialects.splice import Head
+from proxy.engine import ClientGone
+from proxy.front.coming import Coming
 from proxy.front.errors import Refused
 
 _SLOWEST: Final = 4096  # bytes a second, over the whole body: slower ones would come in for hours
 _BODIES: Final = 4  # as many of the largest bodies are held at once before their requests are served
+_BEGINNING: Final = 256 * 1024  # of a form: what is read before anybody is asked
+_PASSED_ON: Final = 1024 * 1024  # bytes: one that is larger need not be read whole
+_QUICK: Final = 1.0  # seconds for its beginning; who is slower would hold a place for too long
+_MOST: Final = 16  # forms at a time, and no more than a quarter of all places
+_KEPT: Final = 16 * 1024 * 1024  # of all of them together, for a second attempt; at least `_PASSED_ON` of each
+
+Passes = Callable[[bytes], Head | None]
 
 
 class Uploads:
@@ -26,24 +36,30 @@ class Uploads:
 
     def __init__(self) -> None:
         self.held = 0  # bytes of requests that have no place yet
+        self._passing = 0  # forms that are passed on
+        self._kept = 0  # bytes that may be kept of them
         self._waiting: set[asyncio.Event] = set()
 
     @contextlib.asynccontextmanager
-    async def body(self, request: web.Request, limits: Limits) -> AsyncIterator[bytes | None]:
+    async def body(
+        self, request: web.Request, limits: Limits, passes: Passes | None = None
+    ) -> AsyncIterator[bytes | Coming | None]:
         """The whole body, at most `max_body_bytes`; None where there is none. It counts as held until the block ends.
 
-        Raises Refused, HTTPRequestEntityTooLarge.
+        `passes`: says of the beginning of a large one what has to be known of it to pass it on as it comes, or that
+        this cannot be done. Whoever is given it so has to `close` it. Raises Refused, HTTPRequestEntityTooLarge.
         """
         if not request.body_exists:
             yield None
             return
         if (request.content_length or 0) > limits.max_body_bytes:
             raise _too_large(limits, request.content_length or 0)
-        upload = _Upload(self, limits)
+        upload = _Upload(self, limits, request)
         try:
-            yield await upload.read(request)
+            large = (request.content_length or 0) > _PASSED_ON
+            yield await upload.read(passes if large and self._passing < min(_MOST, limits.max_in_flight // 4) else None)
         finally:
-            self._give(upload.size)
+            self._give(upload.held)
 
     async def take(self, size: int, limits: Limits) -> None:
         """Count so many bytes more, perhaps after waiting until others are served. Raises Refused."""
@@ -51,6 +67,21 @@ class Uploads:
         if self.held + size > room:
             await self._wait(size, limits, room)
         self.held += size
+
+    def passed_on(self, size: int) -> int:
+        """A form of this size is passed on; how much of it may be kept. What is counted for it: `forgotten`, `over`."""
+        keep = size if self._kept + size <= _KEPT else _PASSED_ON
+        self._passing += 1
+        self._kept += keep
+        return keep
+
+    def forgotten(self, keep: int) -> None:
+        """So much is kept no more."""
+        self._kept -= keep
+
+    def over(self) -> None:
+        """A form is passed on no more."""
+        self._passing -= 1
 
     async def _wait(self, size: int, limits: Limits, room: int) -> None:
         given = asyncio.Event()
@@ -90,37 +121,69 @@ def take(request: web.Request, limits: Limits) -> bytes | None:
 class _Upload:
     """One body while it comes in."""
 
-    def __init__(self, uploads: Uploads, limits: Limits) -> None:
+    def __init__(self, uploads: Uploads, limits: Limits, request: web.Request) -> None:
         self._uploads = uploads
         self._limits = limits
+        self._request = request
+        self._content = request.content
+        self._length = request.content_length
         self._waited = 0.0  # seconds, for the client alone
-        self.size = 0
+        self._size = 0  # bytes that have come
+        self.held = 0
 
-    async def read(self, request: web.Request) -> bytes:
+    async def read(self, passes: Passes | None) -> bytes | Coming:
         pieces: list[bytes] = []
-        content = request.content
-        while not content.at_eof():
-            piece = await self._next(content)
-            if self.size + len(piece) > self._limits.max_body_bytes:
-                raise _too_large(self._limits, self.size + len(piece))
+        while not self._content.at_eof():
+            piece = await self._next()
+            if self._size > self._limits.max_body_bytes:
+                raise _too_large(self._limits, self._size)
             await self._uploads.take(len(piece), self._limits)
-            self.size += len(piece)
+            self.held = self._size
             pieces.append(piece)
+            if passes is not None and self._size >= _BEGINNING:
+                pieces = [b"".join(pieces)]
+                head = passes(pieces[0]) if self._waited <= _QUICK else None
+                if head is not None:
+                    return self._coming(pieces[0], head)
+                passes = None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def _next(self, content: StreamReader) -> bytes:
+    def _coming(self, beginning: bytes, head: Head) -> Coming:
+        kind = self._request.headers.get("Content-Type", "")
+        return Coming(beginning, self._length or 0, kind, head, self._rest, self._uploads)
+
+    async def _rest(self) -> bytes:
+        """More of a body that is passed on; empty at its end. Raises Refused, ClientGone."""
+        try:
+            while not self._content.at_eof():
+                if piece := await self._next():
+                    return piece
+        except (OSError, web.RequestPayloadError, RuntimeError):  # the last is aiohttp's for a closed connection
+            raise ClientGone from None
+        return b""
+
+    async def _next(self) -> bytes:
+        if self._content.total_bytes > self._size:  # it is there: no clock is needed
+            return await self._take()
         idle = self._limits.body_idle_seconds
-        left = idle + self.size / _SLOWEST - self._waited
+        left = idle + self._size / _SLOWEST - self._waited
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
             async with asyncio.timeout(min(idle, max(left, 0.0))):
-                piece = await content.readany()
+                piece = await self._take()
         except TimeoutError:
             said = f"nothing of the body came for {idle:g} s"
             slow = f"the body came slower than {_SLOWEST} bytes a second"
             raise Refused(408, "body_timeout", said if left > idle else slow) from None
         self._waited += loop.time() - began
+        return piece
+
+    async def _take(self) -> bytes:
+        """What is there: as it came, where the client's chunks may not be many and tiny, so that it is copied once."""
+        content = self._content
+        piece = (await content.readchunk())[0] if self._length is not None else await content.readany()
+        self._size += len(piece)
         return piece
 
 

@@ -7,7 +7,7 @@ A question is put here; what carries it stands beside: `request` (what goes out)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from config.addresses import Reach, numeric, reach
@@ -17,10 +17,10 @@ from proxy.upstream.answer import UpstreamResponse
 from proxy.upstream.dial import Tls
 from proxy.upstream.errors import UpstreamError, unaddressed
 from proxy.upstream.pool import Pool, Pools
-from proxy.upstream.request import Body, UpstreamRequest, head_of
+from proxy.upstream.request import Body, Pieces, UpstreamRequest, head_of
 from proxy.upstream.wire import Wire
 
-__all__ = ["Body", "Client", "Pools", "UpstreamError", "UpstreamRequest", "UpstreamResponse"]
+__all__ = ["Body", "Client", "Pieces", "Pools", "UpstreamError", "UpstreamRequest", "UpstreamResponse"]
 
 _Key = tuple[str, bool]  # an origin, and whether private addresses are allowed there
 
@@ -33,11 +33,13 @@ class Client:
         self._known: dict[_Key, tuple[Pool, str]] = {}  # by base URL: the pool, and what its URLs begin with
         self._tls = Tls()
 
-    async def send(self, connection: Connection, request: UpstreamRequest, *, again: bool = False) -> UpstreamResponse:
+    async def send(
+        self, connection: Connection, request: UpstreamRequest, *, again: Callable[[], bool] | None = None
+    ) -> UpstreamResponse:
         """Send one request and wait for the head of its answer. Raises UpstreamError.
 
-        `again`: where a connection that was kept turns out to be dead, a fresh one takes its place, once. Its caller
-        vouches that a repeat does no harm.
+        `again`: where a connection that was kept turns out to be dead, a fresh one takes its place, once, if this says
+        that a repeat does no harm. It is asked only then, for it may have to read the body.
         """
         known = self._known.get((connection.base_url, connection.spec.from_file))
         pool, prefix = known or self._found(connection)
@@ -47,7 +49,9 @@ class Client:
             try:
                 return await _answered(wire, request, head, connection.secret)
             except UpstreamError as exc:
-                if not again or wire.heard or wire.drawn or exc.kind is not FaultKind.INTERRUPTED:
+                if wire.heard or exc.kind is not FaultKind.INTERRUPTED or again is None or not again():
+                    raise
+                if wire.drawn and not _restarted(request.body):
                     raise
         wire = await pool.open(request.connect_seconds)
         return await _answered(wire, request, head, connection.secret)
@@ -89,6 +93,10 @@ async def _answered(wire: Wire, request: UpstreamRequest, head: bytes, secret: S
         answer.close()
         raise
     return answer
+
+
+def _restarted(body: bytes | Pieces | Body | None) -> bool:
+    return body is None or isinstance(body, bytes | tuple) or body.restart()
 
 
 def _is_loopback(host: str) -> bool:

@@ -24,6 +24,12 @@ class Body(Protocol):
     async def next(self) -> bytes:
         """More of it; empty at its end. What it raises is raised by whoever sends it."""
 
+    def restart(self) -> bool:
+        """Begin anew, so that it can be sent a second time; whether that can be done."""
+
+
+Pieces = tuple[bytes | memoryview, ...]  # which make up a body, none of them empty
+
 
 class UpstreamRequest(msgspec.Struct, frozen=True):
     """One request, ready to go: `connect_seconds` bounds name look-up, connection and TLS together."""
@@ -31,7 +37,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     method: str
     url: str
     headers: list[tuple[str, str]]
-    body: bytes | Body | None
+    body: bytes | Pieces | Body | None
     connect_seconds: float
 
 
@@ -42,7 +48,7 @@ def head_of(request: UpstreamRequest, prefix: str, host: str) -> bytes:
     lines += [f"{name}: {value}" for name, value in request.headers]
     body = request.body
     if body is not None:
-        size = len(body) if isinstance(body, bytes) else body.size
+        size = len(body) if isinstance(body, bytes) else _size(body)
         lines.append("Transfer-Encoding: chunked" if size is None else f"Content-Length: {size}")
     elif request.method not in _WITHOUT_BODY:
         lines.append("Content-Length: 0")
@@ -54,6 +60,10 @@ def head_of(request: UpstreamRequest, prefix: str, host: str) -> bytes:
     if len(head) - len(head.translate(None, _CONTROL)) != 2 * len(lines):
         raise _unspeakable()
     return head + b"\r\n\r\n"
+
+
+def _size(body: Pieces | Body) -> int | None:
+    return sum(map(len, body)) if isinstance(body, tuple) else body.size
 
 
 def _target(url: str, prefix: str) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 from config.model import AuthScheme, Connection, Operation
 from proxy.dialects.json import decode_object, encode
 from proxy.upstream import aws
+from proxy.upstream.request import Pieces
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
@@ -29,7 +30,7 @@ def sign(
     *,
     method: str = "GET",
     headers: list[tuple[str, str]] | None = None,
-    body: bytes | None = None,
+    body: bytes | Pieces | None = None,
     token: str | None = None,
 ) -> tuple[str, list[tuple[str, str]]]:
     """The URL and the headers that authorise one request; `token` is the access token where one is needed.
@@ -57,7 +58,11 @@ def sign(
             pair = aws.key_pair(key)
             if pair is None:  # an API key of Bedrock's
                 return url, [("Authorization", f"Bearer {key}")]
-            return url, aws.signature(pair, method, url, headers or [], body or b"", datetime.now(UTC))
+            return url, aws.signature(pair, method, url, headers or [], _whole(body), datetime.now(UTC))
+
+
+def _whole(body: bytes | Pieces | None) -> bytes:
+    return b"".join(body) if isinstance(body, tuple) else body or b""
 
 
 def assertion(connection: Connection, now: float) -> tuple[str, bytes]:

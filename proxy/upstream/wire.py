@@ -17,7 +17,7 @@ from proxy.upstream.errors import garbled, interrupted
 if TYPE_CHECKING:
     from proxy.upstream.answer import UpstreamResponse
     from proxy.upstream.pool import Pool
-    from proxy.upstream.request import Body
+    from proxy.upstream.request import Body, Pieces
 
 _LINE: Final = 8190  # of a head: what the daemon's own server takes, too
 _HEADERS: Final = 128
@@ -37,6 +37,7 @@ class Wire(asyncio.Protocol):
     `since`: when it was idle first, by the loop's clock, and of no meaning while it is not."""
 
     __slots__ = (
+        "_after",
         "_answer",
         "_bare",
         "_body",
@@ -80,6 +81,7 @@ class Wire(asyncio.Protocol):
         self._keep = False
         self._paused = False
         self._body: memoryview | None = None  # what is still to be written
+        self._after: list[memoryview] = []  # and what follows it, last things first
         self._full = False
         self._drained: asyncio.Future[None] | None = None
         self._sender: asyncio.Task[None] | None = None
@@ -91,7 +93,9 @@ class Wire(asyncio.Protocol):
         """Whether a question can be put."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def begin(self, answer: UpstreamResponse, head: bytes, body: bytes | Body | None, *, bare: bool = False) -> None:
+    def begin(
+        self, answer: UpstreamResponse, head: bytes, body: bytes | Pieces | Body | None, *, bare: bool = False
+    ) -> None:
         """Put a question whose answer is given to `answer`. `bare`: it was HEAD."""
         transport = self._transport
         assert transport is not None
@@ -101,16 +105,15 @@ class Wire(asyncio.Protocol):
         self._head, self._bare, self._line = True, bare, 0
         if not body:
             transport.write(head)
+        elif isinstance(body, tuple):
+            self._write_pieces(head, body)
         elif not isinstance(body, bytes):
             transport.write(head)
             self._sender = self.loop.create_task(self._send(body))
         elif len(body) <= _JOINED:
             transport.write(head + body)
         else:
-            view = memoryview(body)
-            self._body = view[_SLICE:] if len(body) > _SLICE else None
-            transport.writelines([head, view[:_SLICE]])  # one system call on uvloop, and no copy
-            self._write_on()
+            self._write_pieces(head, (body,))
 
     def pause(self) -> None:
         """Read no more of the socket."""
@@ -131,7 +134,7 @@ class Wire(asyncio.Protocol):
     def _end(self, error: Exception | None) -> None:
         """Be of no more use: to the answer that is coming, if one is, and to anybody else."""
         answer, self._answer = self._answer, None
-        self._body = None
+        self._body, self._after = None, []
         if self._sender is not None:
             self._sender.cancel()
         self._pool.leave(self)
@@ -316,18 +319,36 @@ class Wire(asyncio.Protocol):
 
     # --- how a request goes out
 
+    def _write_pieces(self, head: bytes, pieces: Pieces) -> None:
+        """The head with the first slice, in one system call on uvloop and without a copy; the rest as it is taken."""
+        first: list[bytes | memoryview] = [head]
+        room, left = _SLICE, [memoryview(piece) for piece in reversed(pieces)]
+        while left and room > 0:
+            piece = left.pop()
+            first.append(piece[:room])
+            if len(piece) > room:
+                left.append(piece[room:])
+            room -= len(piece)
+        self._body, self._after = left.pop() if left else None, left
+        assert self._transport is not None
+        self._transport.writelines(first)
+        self._write_on()
+
     def _write_on(self) -> None:
         """Write until the transport has enough."""
         transport, body = self._transport, self._body
         while body is not None and transport is not None and not self._full:
-            self._body = body[_SLICE:] if len(body) > _SLICE else None
+            if len(body) > _SLICE:
+                self._body = body[_SLICE:]
+            else:
+                self._body = self._after.pop() if self._after else None
             transport.write(body[:_SLICE])
             body = self._body
 
     def _say_no_more(self) -> None:
         """A refusal is there: what is left of the request would be for nobody."""
         if self._body is not None or (self._sender is not None and not self._sender.done()):
-            self._body, self._keep = None, False
+            self._body, self._after, self._keep = None, [], False
             if self._sender is not None:
                 self._sender.cancel()
 

@@ -13,7 +13,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from proxy.dialects.json import top_level
-from proxy.dialects.splice import BadBody, append_field, peek, with_model, with_usage_asked, without_model
+from proxy.dialects.splice import BadBody, append_field, at_places, peek, with_model, with_usage_asked, without_model
 
 SPACE = st.sampled_from(["", "", " ", "\n\t", "  \r\n"])
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -67,6 +67,21 @@ def test_exactly_the_model_changes(body: tuple[bytes, bytes, bytes], model: str)
     assert out.endswith(after)
     value = out[len(before) : len(out) - len(after)]
     assert json.loads(value) == model
+
+
+@given(bodies(), st.none() | MODELS, st.booleans())
+def test_pieces_of_a_body_are_the_body_that_is_made_of_it(
+    body: tuple[bytes, bytes, bytes], model: str | None, usage: bool
+) -> None:
+    whole = b"".join(body)
+    head = peek(whole)
+    assume(head.model_at is not None and not (usage and "stream_options" in head.fields))
+    made = with_model(whole, model, head.model_at) if model is not None else whole
+    made = with_usage_asked(made) if usage else made
+    pieces = at_places(whole, model, head.model_at, usage=usage)
+    assert b"".join(pieces) == made
+    assert all(pieces)
+    assert sum(len(piece) for piece in pieces if isinstance(piece, bytes)) < 300  # the rest is not copied
 
 
 @given(bodies())

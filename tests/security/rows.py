@@ -17,6 +17,7 @@ AUDIT: Final = "tests/admin/test_admin_audit.py"
 ANSWERS: Final = "tests/faults/test_what_passes_for_an_answer.py"
 MATRIX_STREAMS: Final = "tests/matrix/rows_streams.py"
 GATE: Final = "tests/contract/test_gate.py"
+UPLOADS: Final = "tests/contract/test_uploads.py"
 MATRIX_BYTES: Final = "tests/matrix/rows_bytes.py"
 MATRIX_CONNECT: Final = "tests/matrix/rows_connect.py"
 UNITS: Final = "tests/systemd/test_units.py"
@@ -142,6 +143,12 @@ ROWS: Final[dict[str, dict[str, list[str]]]] = {
             "test_json_of_any_depth_is_asked_or_refused",
         ],
         GATE: ["test_a_body_that_stops_coming_is_refused", "test_a_body_that_trickles_is_refused"],
+        UPLOADS: [
+            "test_a_client_that_breaks_off_is_nobody_elses_fault",
+            "test_a_client_that_stalls_is_told_and_nobody_else_blamed",
+            "test_few_at_a_time_so_that_others_have_their_places",
+            "test_uploads_at_once_fill_little",
+        ],
     },
     "A15": {
         HOSTILE: [

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from config.catalogue import load
 from config.model import Connection, Secret
-from proxy.upstream.client import Body, Client, UpstreamRequest, UpstreamResponse
+from proxy.upstream.client import Body, Client, Pieces, UpstreamRequest, UpstreamResponse
 
 AUTHORITY = trustme.CA()
 SPEC = next(iter(load().values()))
@@ -120,7 +120,7 @@ class Asker:
     async def __call__(
         self,
         base: str | Listener,
-        body: bytes | Body | None = b"{}",
+        body: bytes | Pieces | Body | None = b"{}",
         *,
         method: str = "POST",
         headers: list[tuple[str, str]] | None = None,
@@ -130,7 +130,7 @@ class Asker:
     ) -> UpstreamResponse:
         base = base.base if isinstance(base, Listener) else base
         request = UpstreamRequest(method, base + path, headers or [], body, connect)
-        return await self.client.send(self.connection(base), request, again=again)
+        return await self.client.send(self.connection(base), request, again=lambda: again)
 
 
 async def whole(answer: UpstreamResponse) -> bytes:

@@ -39,6 +39,9 @@ class Coming:
             raise self._fails
         return self._pieces.pop(0) if self._pieces else b""
 
+    def restart(self) -> bool:
+        return False
+
 
 async def echoes(peer: Peer) -> None:
     """Answer with the head and the size of what came."""
@@ -350,6 +353,35 @@ async def test_it_is_asked_for_no_faster_than_it_goes(listen: Any, ask: Any) -> 
 
     assert await whole(await ask(await listen(slow), Endless())) == b"ok"
     assert most < 40  # what stands in the buffers of two sockets
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "cuts",
+    [(0, 0), (3, 5), (len(BODY) - 2, len(BODY)), (MIB, MIB + 1), (40_000, 80_000)],
+    ids=["one", "name at the beginning", "name at the end", "name in the middle", "no small piece"],
+)
+async def test_a_body_in_pieces_is_sent_as_one(listen: Any, ask: Any, cuts: tuple[int, int], tls: bool) -> None:
+    view = memoryview(BODY)
+    pieces = tuple(piece for piece in (view[: cuts[0]], BODY[slice(*cuts)], view[cuts[1] :]) if piece)
+    listener = await listen(echoes, tls=tls)
+    for _ in range(2):
+        said = await whole(await ask(listener, pieces))
+        assert said.endswith(b"\r\nContent-Length: %d\r\n\r\n%d" % (len(BODY), hash(BODY)))
+    assert len(listener.peers) == 1
+
+
+async def test_pieces_are_put_again_over_a_fresh_connection(listen: Any, ask: Any) -> None:
+    async def leaves(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answered(b"ok"))
+        await peer.head()
+
+    listener = await listen(leaves, echoes)
+    assert await whole(await ask(listener)) == b"ok"
+    said = await whole(await ask(listener, (b"ab", memoryview(BODY)[:MIB]), again=True))
+    assert said.endswith(b"%d" % hash(b"ab" + BODY[:MIB]))
+    assert len(listener.peers) == 2
 
 
 async def test_what_was_begun_to_be_read_is_not_put_again(listen: Any, ask: Any) -> None:
