@@ -74,7 +74,7 @@ def _judge(host: str, spec: ProviderSpec) -> bool:
             raise _invalid(message, spec)
         case found:
             if isinstance(address, IPv4Address) and host != str(address):
-                raise _invalid(f"must spell its address as {address}", spec)  # aiohttp's client takes no other
+                raise _invalid(f"must spell its address as {address}", spec)  # one spelling for each, whoever reads it
             return found is Reach.LOOPBACK
 
 
