@@ -32,7 +32,7 @@ from proxy.dialects.events import (
 )
 from proxy.dialects.joint import Joint
 from proxy.dialects.joint import NotMore as NotMore
-from proxy.dialects.json import decode_object
+from proxy.dialects.json import EXACT, decode_object
 from proxy.dialects.request import Choice, Param, Request, Role, Think, Turn
 from proxy.fault import Usage
 
@@ -325,4 +325,6 @@ def _sum(first: Count, second: Count) -> Count:
 
 
 def _usage(count: Count) -> Usage:
-    return Usage(count.input, count.output, count.cached, count.cache_write, count.reasoning)
+    counts = (count.input, count.output, count.cached, count.cache_write, count.reasoning)
+    read_in, written, cached, kept, thought = (min(number, EXACT) for number in counts)
+    return Usage(read_in, written, cached, kept, thought)

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+EXACT: Final = (1 << 53) - 1  # the largest number that all readers agree on (RFC 8259, section 6)
 _PIECE: Final = 1 << 16
 _decode = msgspec.json.Decoder().decode
 _heads = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any, Final, Protocol
 
 from config.model import Operation
-from proxy.dialects.json import decode
+from proxy.dialects.json import EXACT, decode
 from proxy.dialects.sse import event_data, says_nothing
 from proxy.fault import Usage
 
@@ -289,7 +289,7 @@ def scanner(operation: Operation, *, hide_usage: bool = False, choices: int = 1)
 
 
 def _int(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= EXACT else 0
 
 
 def _groq_usage(value: Mapping[str, Any]) -> object:

@@ -114,7 +114,7 @@ def _walked(body: bytes, fields: Mapping[str, msgspec.Raw], key: str) -> tuple[i
     at, found = 0, None
     for name, value in fields.items():
         step = _STEP.match(body, at)
-        if step is None or step[1] != name.encode():
+        if step is None or step[1] != name.encode("utf-8", "surrogatepass"):
             return None
         at = step.end() + memoryview(value).nbytes
         if name == key:

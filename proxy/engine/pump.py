@@ -80,7 +80,7 @@ class Pump:
         self._progress_at = self.relay.now()
         self._commit()
         self._flush()
-        self._rearm()
+        await self._drained()
         await self._pass_on()
 
     async def _pass_on(self) -> None:
@@ -103,14 +103,19 @@ class Pump:
 
     async def _drained(self) -> None:
         """Return once the client's side has room; meanwhile no clock counts against the provider."""
-        self.relay.dog.rest()
-        await self.relay.reply.drain()
+        relay = self.relay
+        relay.dog.rest()
+        began = relay.now()
+        await relay.reply.drain()
+        self._progress_at += relay.now() - began
         self._rearm()
 
     def feed(self, chunk: bytes) -> bool:
         """What the provider has sent, passed on; whether nothing more is to come before `_drained`, or at all."""
         self._take_all(self._splitter.feed(chunk))
-        if not self._over:
+        if self._over:
+            self.relay.dog.rest()
+        else:
             self._rearm()
         self._stopped = self._over or self.relay.reply.full
         return self._stopped

@@ -42,7 +42,7 @@ class Door:
         raw = request.raw_path
         direct = self._direct.get((request.method, raw if "?" not in raw else raw.partition("?")[0]))
         try:
-            request.origin = self._guard.check(request, raw.partition("?")[0] if direct is not None else request.path)
+            self._guard.check(request, raw.partition("?")[0] if direct is not None else request.path)
             if direct is not None:
                 return await direct(request, self._front, _NO_MATCH)
             answer = _preflight(request) if is_preflight(request) else await self._routed(request)

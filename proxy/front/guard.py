@@ -19,7 +19,7 @@ from aiohttp import web
 
 from config.model import Settings
 from proxy.front.context import Front
-from proxy.front.errors import Refused
+from proxy.front.errors import Received, Refused
 from proxy.front.hosts import host_allowed, origin_allowed
 
 _OPEN: Final = frozenset({"/", "/v1/providers/catalog", "/providers/catalog", "/openapi.json"})
@@ -55,20 +55,22 @@ class Guard:
         self._hosts: set[str] = set()  # that were allowed, under the settings they were allowed under
         self._hosts_under: Settings | None = None
 
-    def check(self, request: web.Request, path: str) -> str | None:
-        """Let a request to this path pass; the origin of the page that it comes from, where that is allowed. A
-        preflight passes without a key. Raises Refused."""
+    def check(self, request: Received, path: str) -> None:
+        """Let a request to this path pass. A preflight passes without a key. Raises Refused.
+
+        The origin of the page that it comes from is written down before the rest is looked at: where that is allowed,
+        the page may read a refusal too.
+        """
         settings = self._front.current().settings
         self._check_peer(request)
         _check_target(request)
         host = self._check_host(request, settings)
-        origin = self._check_origin(request, host, settings)
+        request.origin = self._check_origin(request, host, settings)
         if is_preflight(request):
-            return origin
+            return
         _check_framing(request)
         self._check_key(request, path)
         _check_content_type(request, path)
-        return origin
 
     def _check_peer(self, request: web.Request) -> None:
         """On a Unix socket of our own the kernel says who calls: our user or root (unix(7), SO_PEERCRED)."""

@@ -177,7 +177,7 @@ class HttpReply:
         breaks = len(lines) - 1
         if head.count("\n") != breaks or head.count("\r") != breaks or "\0" in head:
             raise ValueError("a header of an answer holds a line break")  # no value is named
-        return head.encode()
+        return head.encode("utf-8", "replace")
 
 
 async def write_response(request: Received, answer: web.StreamResponse, front: Front) -> web.StreamResponse:

@@ -114,7 +114,8 @@ class UpstreamResponse:
     async def pour(self, sink: Sink) -> None:
         """Give every piece to `sink` as it comes, until the end of the body or until `sink` returns True.
 
-        Raises UpstreamError as `read` does, and what `sink` raises. What was not given can be read afterwards.
+        Raises UpstreamError as `read` does, and what `sink` raises. What was not given can be read afterwards; nothing
+        is given once the task that pours was cancelled.
         """
         while self._pieces and not self._held:
             if sink(self._taken()):
@@ -140,7 +141,7 @@ class UpstreamResponse:
     def go_on(self) -> None:
         """Undo `hold`."""
         self._held = False
-        while self._pieces and self._sink is not None and not self._held:
+        while self._pieces and self._sink is not None and not self._held and not self._cancelled():
             self._give(self._sink, self._taken())
         if self._over:
             self._wake()
@@ -170,7 +171,7 @@ class UpstreamResponse:
     def arrived(self, data: bytes) -> None:
         """A piece of the body."""
         sink = self._sink
-        if sink is not None and not self._held:
+        if sink is not None and not self._held and not self._cancelled():
             self._give(sink, data)
             return
         self._pieces.append(data)
@@ -197,6 +198,10 @@ class UpstreamResponse:
             self._wire.resume()
         self._size = 0
         return data
+
+    def _cancelled(self) -> bool:
+        """Whether who pours has been told to stop, though he has not had his turn to do so since."""
+        return self._waiter is not None and self._waiter.cancelled()
 
     def _give(self, sink: Sink, data: bytes) -> None:
         try:

@@ -153,6 +153,30 @@ async def test_preflight_is_answered_for_configured_origins_alone(server: Redeo)
     assert got.status == 200
 
 
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [({"Authorization": "Bearer no"}, 401), ({"Upgrade": "h2c"}, 426), ({"Content-Type": "text/plain"}, 415)],
+    ids=["key", "upgrade", "type"],
+)
+async def test_a_page_of_a_configured_origin_can_read_why_it_was_refused(
+    server: Redeo, wrong: dict[str, str], status: int
+) -> None:
+    headers = {"Origin": "http://app.local:3000", "Content-Type": "application/json", **wrong}
+    for path in ("/v1/chat/completions", "/v1/images/generations"):  # found at once, and by the router
+        got = await server.request("POST", path, headers=headers, data=b"{}")
+        assert got.status == status, got.body
+        assert got.headers["Access-Control-Allow-Origin"] == "http://app.local:3000"
+        assert got.headers["Vary"] == "Origin"
+
+
+async def test_a_preflight_with_odd_bytes_in_it_is_answered(server: Redeo) -> None:
+    asked = ("Origin: http://app.local:3000", "Access-Control-Request-Method: POST")
+    request = get("/v1/models", "Host: 127.0.0.1", *asked, "Access-Control-Request-Headers: x-a")
+    status, answer = await raw(server, request.replace(b"GET ", b"OPTIONS ").replace(b"x-a", b"x-\xff"))
+    assert status == 204, answer
+    assert b"http://app.local:3000" in answer
+
+
 @pytest.mark.parametrize("name", ["Authorization", "x-api-key", "api-key", "x-goog-api-key"])
 async def test_the_key_comes_in_any_of_four_headers(server: Redeo, name: str) -> None:
     value = f"Bearer {server.key}" if name == "Authorization" else server.key

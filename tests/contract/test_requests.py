@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.upstream import answer, chat, chat_body, error
+from tests.support.upstream import answer, chat, chat_body, chat_events, error, event, stream
 
 
 async def test_exactly_the_allowed_headers_reach_the_provider(redeo: Any, provider: Any) -> None:
@@ -230,6 +230,19 @@ async def test_metrics_add_up(redeo: Any, provider: Any) -> None:
     assert await server.metric("redeo_overhead_seconds_count") == 3
     text = await server.metrics()
     assert json.dumps("beta-model") not in text, "no model names as labels"
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+async def test_a_count_that_nobody_can_mean_breaks_no_scrape(redeo: Any, provider: Any, streamed: bool) -> None:
+    usage = {"prompt_tokens": 10**400, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 1 << 70}}
+    last = event({"id": "c1", "object": "chat.completion.chunk", "choices": [], "usage": usage})
+    body = stream([*chat_events("yes", done=False), last, b"data: [DONE]\n\n"])
+    server = await redeo({"alpha": await provider(body if streamed else answer({**chat_body(), "usage": usage}))})
+    got = await server.chat(stream=streamed)
+    assert got.status == 200
+    assert await server.metric('redeo_requests_total{operation="chat",status="200"}') == 1
+    assert await server.metric('redeo_tokens_total{connection="alpha",kind="input"}') == 0
+    assert await server.metric('redeo_tokens_total{connection="alpha",kind="output"}') == 5
 
 
 async def test_a_hostile_model_name_cannot_write_headers(redeo: Any, provider: Any) -> None:

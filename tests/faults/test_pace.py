@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.daemon import FAST
-from tests.support.speech import ANTHROPIC, CHAT, Speech, outcome, parse
+from tests.support.speech import ANTHROPIC, CHAT, RESPONSES, Speech, outcome, parse
 from tests.support.upstream import Received, Script, Wire, chat, error, stream
 
 BRISK = {"routing": {"min_chars_per_second": 20, "timeouts": FAST}}  # 8 characters within the 0.4 s of `first_byte`
@@ -109,3 +109,36 @@ async def test_where_the_next_has_failed_meanwhile_it_is_passed_on(bench: Any) -
     got = await b.ask(stream=True, heard=lambda piece: later.set())  # it goes on once its client has something
     assert got.headers["x-redeo-provider"] == "alpha"
     assert CHAT.endings(got.body) == (1, 0)
+
+
+async def test_much_that_was_held_back_is_passed_on_at_once(bench: Any) -> None:
+    """More than goes out in one piece: what the provider repeats of the request stands in front of its first word."""
+    asked, said, heard = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    opening, whole = RESPONSES.opening("d"), RESPONSES.events("d", "rip")
+    long = "x" * 400_000
+    repeated = opening[0].replace(b'"output": []', b'"output": [], "instructions": "%b"' % long.encode())
+
+    async def slow(received: Received, wire: Wire) -> None:
+        await asked.wait()
+        await wire.head(200, {"content-type": "text/event-stream"})
+        await wire.chunk(b"".join([repeated, *opening[1:]]))
+        said.set()
+        await heard.wait()
+        await wire.chunk(b"".join(whole[len(opening) :]))
+        await wire.end()
+
+    async def fails(received: Received, wire: Wire) -> None:
+        asked.set()
+        await said.wait()
+        await error(500)(received, wire)
+
+    def hear(piece: bytes) -> None:
+        if b"output_text.delta" in piece:
+            heard.set()
+
+    clocks = {**FAST, "first_byte": 1, "idle": 3}
+    settings = {"min_chars_per_second": 20, "hedge_after": 0.05, "timeouts": clocks}
+    b = await bench(slow, fails, speech=RESPONSES, routing=settings)
+    got = await b.ask(stream=True, instructions=long, heard=hear)
+    assert got.headers["x-redeo-provider"] == "alpha"
+    assert RESPONSES.endings(got.body) == (1, 0)

@@ -256,6 +256,39 @@ async def test_who_reads_nothing_of_a_stream_is_not_buffered_for(redeo: Any, pro
     assert sent < 16 * 1024 * 1024, "what the sockets of this machine hold, and a megabyte of our own"
 
 
+async def test_no_provider_is_blamed_for_the_time_that_a_client_takes(
+    redeo: Any, provider: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long event is read late; what comes behind it comes as soon as it was read."""
+    monkeypatch.setattr("proxy.engine.pump._PING_LIFE", 0.5)
+    first, *rest = chat_events("x" * 12_000_000)[1:]
+    read = asyncio.Event()
+
+    async def waiting(received: Any, wire: Any) -> None:
+        await wire.head(200, {"content-type": "text/event-stream"})
+        await wire.chunk(first)
+        await read.wait()
+        await wire.chunk(b"".join(rest))
+        await wire.end()
+
+    server: Redeo = await redeo({"alpha": await provider(waiting)})
+    loop, sock = asyncio.get_running_loop(), socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
+    await loop.sock_connect(sock, server.daemon.address)
+    body = b'{"model":"auto","stream":true,"messages":[]}'
+    await loop.sock_sendall(sock, head(server, f"Content-Length: {len(body)}") + body)
+    got, began = bytearray(await loop.sock_recv(sock, 1)), loop.time()
+    while loop.time() < began + 1:
+        await asyncio.sleep(0.1)
+    while not got.endswith(b"0\r\n\r\n") and (piece := await loop.sock_recv(sock, 1 << 20)):
+        got += piece
+        if len(got) > len(first):
+            read.set()
+    sock.close()
+    assert b"[DONE]" in got[-100:], got[-300:]
+
+
 async def test_slow_readers_do_not_hold_up_others(redeo: Any, provider: Any) -> None:
     events = chat_events(*["x" * 1000] * 50)
     server: Redeo = await redeo({"alpha": await provider(stream(events))})

@@ -103,6 +103,24 @@ async def test_a_whole_answer_is_given_whole(listen: Any, ask: Any) -> None:
     answer.close()
 
 
+async def test_nothing_is_given_once_who_pours_was_cancelled(listen: Any, ask: Any) -> None:
+    """Its socket may be read in the very turn in which it is cancelled, before it can do anything about that."""
+    steps = Steps(HEAD, chunk(b"one"), chunk(b"two"), b"0\r\n\r\n")
+    listener = await listen(steps)
+    steps.go()
+    answer, taken = await ask(listener), Taken()
+    pouring = asyncio.ensure_future(answer.pour(taken))
+    steps.go()
+    await taken.until(1)
+    pouring.cancel()
+    answer.arrived(b"and")  # as the wire does
+    with pytest.raises(asyncio.CancelledError):
+        await pouring
+    assert taken.pieces == [b"one"]
+    assert await answer.read() == b"and"
+    answer.close()
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_it_ends_when_the_sink_has_enough(listen: Any, ask: Any, at_once: bool) -> None:
     """What it was not given can be read, or poured to another."""

@@ -41,6 +41,12 @@ class Breakers(RuleBasedStateMachine):
         own = next((m.state for m in self.health.report(self.alpha).models if m.model == model), S.CLOSED)
         return {None: whole} if model is None else {None: whole, model: own}
 
+    def missing(self, model: str | None) -> bool:
+        """Whether this model is waited for because it is not there; of the whole nobody says that."""
+        state = self.health._states.get("alpha")
+        own = None if state is None or model is None else state.models.get(model)
+        return own is not None and own.kind is K.MODEL_MISSING and own.shut(self.now)
+
     @rule(model=ASKED)
     def ask(self, model: str | None) -> None:
         before = self.states(model)
@@ -140,8 +146,8 @@ class Breakers(RuleBasedStateMachine):
             if kind not in (K.AUTH, K.QUOTA, K.RATE, K.MODEL_MISSING) and whole in PROBED:
                 assert after.retry_in == before.retry_in, "a late failure lengthens nothing"
         for scope, state in self.states(model).items():
-            if state not in PROBED or kind is K.MODEL_MISSING:  # something firm came between: the probe is none now
-                self.probes.pop(scope, None)
+            if state not in PROBED or (kind is K.MODEL_MISSING and self.missing(scope)):
+                self.probes.pop(scope, None)  # something firm came between: the probe is none now
 
     @rule()
     def reload(self) -> None:
