@@ -22,6 +22,7 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
 from proxy.dialects.envelope import Form, error_body
+from proxy.front.connection import Connection
 from proxy.front.errors import ID_HEADERS, Received, new_id
 
 HEADER_SECONDS: Final = 10.0
@@ -33,7 +34,7 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"  # RFC 9110, 15.2: to be ign
 _log = logging.getLogger("redeo.http")
 
 
-class Protocol(RequestHandler):
+class Protocol(Connection):
     """One connection of a client, which `patience` says how many seconds to wait for when it takes nothing."""
 
     __slots__ = ("_header_timer", "_patience", "_probing", "_silent", "_unsent", "_wire", "sign_of_life")

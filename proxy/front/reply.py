@@ -85,6 +85,7 @@ class HttpReply:
         kinds = (value for name, value in headers if name == "content-type")
         self._events = self._chunked and next(kinds, "").startswith(_EVENTS)
         self._quiet()
+        self._protocol.let_go(self._request)
 
     @property
     def full(self) -> bool:

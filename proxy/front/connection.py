@@ -1,0 +1,174 @@
+"""One connection of a client: aiohttp's, with a loop of our own that holds less for each request.
+
+aiohttp answers each request in a task of its own beside that of the connection. Clocks and errors:
+`proxy.front.protocol`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.http_parser import HttpRequestParser
+from aiohttp.http_writer import StreamWriter
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _ErrInfo
+from aiohttp.web_request import BaseRequest
+from multidict import CIMultiDict, CIMultiDictProxy
+
+_NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
+Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Connection(RequestHandler):
+    """See the module."""
+
+    __slots__ = ("_due",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._messages: list[Any] = []  # type: ignore[assignment]  # an empty deque takes 760 bytes
+        self._due = 0  # bytes of the last request that are still to come; less than 0 where that is not known
+
+    def data_received(self, data: bytes) -> None:
+        """Requests, or parts of one."""
+        if self._parser is None and self.transport is not None:
+            self._parser = self._fresh_parser()
+        before = self._request_count
+        super().data_received(data)
+        if not data:
+            return
+        if self._request_count == before:
+            self._due -= len(data)  # less than 0 where it was no part of a body
+        elif self._due == 0 and self._request_count == before + 1 and len(self._messages) > 0:
+            self._due = _missing(self._messages[-1][0], data)
+        else:
+            self._due = -1
+
+    def let_go(self, request: BaseRequest) -> None:
+        """The answer has begun. Nobody needs any more what the request was read from and what its head said, which are
+        5 kB, nor a clock for idle connections; what is called as long as it is answered stays."""
+        if not request.content.is_eof():
+            return
+        request._message, request._headers, request._rel_url = ERROR, _NO_HEADERS, ERROR.url
+        request._payload = EMPTY_PAYLOAD
+        request._cache.clear()
+        if self._due == 0 and not self._messages and not self._upgraded:
+            self._parser = None  # which keeps the last head until the next one comes
+        if self._keepalive_handle is not None:
+            self._keepalive_handle.cancel()
+            self._keepalive_handle = None
+
+    def _fresh_parser(self) -> HttpRequestParser:
+        return HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=self._max_msg_queue_size,
+        )
+
+    async def start(self) -> None:
+        """Answer one request after the other, until the connection is to be closed."""
+        while not self._force_close:
+            if not self._messages:
+                await self._asked()
+            try:
+                if not await self._turn():
+                    break
+                self._stay()
+            except Exception:
+                self.logger.exception("a connection failed")
+                self.force_close()
+            except BaseException:
+                self.force_close()
+                raise
+        if not self._force_close:
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _asked(self) -> None:
+        """Return once there is a request."""
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def _turn(self) -> bool:
+        """Answer a request; whether another may follow."""
+        request, handler = self._next()
+        self._request_in_progress = True
+        try:
+            self._current_request = request
+            try:
+                answer = await handler(request)
+            except ConnectionError:
+                return False  # there is nobody to be answered
+            except Exception as exc:
+                answer = self.handle_error(request, 500, exc)
+            finally:
+                self._current_request = None
+            answer, gone = await self.finish_response(request, answer, None)
+        except ConnectionError:
+            return False
+        finally:
+            request._task = None  # type: ignore[assignment]  # a cycle, where an exception holds its frame
+            self._request_in_progress = False
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
+        self._keepalive = not gone and bool(answer.keep_alive)
+        if not gone and not request.content.is_eof():
+            await self._linger(request.content)
+        return self._keepalive and not self._close and not self._force_close
+
+    def _next(self) -> tuple[BaseRequest, Handler]:
+        """The next request, and who answers it."""
+        message, payload = self._messages.pop(0)
+        manager, receive, handler = self._manager, self._request_factory, self._request_handler
+        assert manager is not None
+        assert receive is not None
+        assert handler is not None
+        assert self._task_handler is not None
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+        manager.requests_count += 1
+        if isinstance(message, _ErrInfo):
+            handler, message = self._make_error_handler(message), ERROR
+        return receive(message, payload, self, StreamWriter(self, self._loop), self._task_handler), handler
+
+    async def _linger(self, body: StreamReader) -> None:
+        """Take for a moment what is left of a body that nobody has read: whoever is reset while sending may not get to
+        see the answer (RFC 9112, 9.6)."""
+        if not self._force_close:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._lingering_time):
+                    while not body.is_eof():
+                        await body.readany()
+        if not body.is_eof():
+            self.close()
+
+    def _stay(self) -> None:
+        """Wait for the next request, but not for ever."""
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+
+
+def _missing(message: Any, data: bytes) -> int:
+    """How much of the body of a request is still to come, of which the first piece is this; less than 0 where that is
+    not known, or something stands behind it."""
+    if isinstance(message, _ErrInfo) or message.chunked:
+        return -1
+    head = data.find(b"\r\n\r\n") + 4
+    return head + int(message.headers.get("Content-Length", "0")) - len(data) if head > 3 else -1
