@@ -185,6 +185,8 @@ class _Supervisor:
         try:
             self._become_worker(mine, supervisor)
             code = self._serve(Link(its, Turn(self._turns, seat), self._news))
+        except Exception:
+            _log.exception("a worker failed")
         finally:
             sys.stderr.flush()
             os._exit(code)
@@ -225,13 +227,14 @@ class _Supervisor:
 
     def _renew(self) -> None:
         """Within a time, or not at all: whoever hangs could not be killed meanwhile."""
-        signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
         try:
-            self._configuration.renew()
+            signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
+            try:
+                self._configuration.renew()
+            finally:  # where it may run out just now, too
+                signal.setitimer(signal.ITIMER_REAL, 0.0)
         except TimeoutError:
             _log.warning("the configuration could not be read in time; the next worker begins with the one before")
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0.0)
 
     def _pass_on(self, source: _Worker, word: Word, said: bytes) -> None:
         key, _ = link.of_news(said)

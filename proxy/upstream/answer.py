@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _HIGH: Final = 128 * 1024  # bytes kept for whoever does not come for them; then the socket is not read
 _MOST_NAMES: Final = 512
+_LONGEST_NAME: Final = 64  # that is remembered
 _names: dict[bytes, str] = {}  # of headers, as they are compared; those of the first providers suffice
 
 Sink = Callable[[bytes], bool]
@@ -227,7 +228,7 @@ class UpstreamResponse:
 
 def _named(name: bytes) -> str:
     known = name.decode("utf-8", "surrogateescape").lower()
-    if len(_names) < _MOST_NAMES:
+    if len(_names) < _MOST_NAMES and len(name) <= _LONGEST_NAME:
         _names[name] = known
     return known
 

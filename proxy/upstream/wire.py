@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LINE: Final = 8190  # of a head: what the daemon's own server takes, too
 _HEADERS: Final = 128
+_HEAD: Final = _LINE * _HEADERS  # of all that comes before a body, interim answers too
 _QUIET: Final = 64 * 1024  # of chunk extensions and trailers, with nothing of a body between
 _READ: Final = 256 * 1024  # at most, at a time: what the event loops ask a socket for
 _JOINED: Final = 32 * 1024  # a body up to this is copied behind its head, for that costs less than a second write
@@ -102,7 +103,7 @@ class Wire(asyncio.Protocol):
         self._answer = answer
         self._raw = []
         self.heard = self.drawn = self._whole = self._keep = False
-        self._head, self._bare, self._line = True, bare, 0
+        self._head, self._bare, self._line, self._quiet = True, bare, 0, 0
         if not body:
             transport.write(head)
         elif isinstance(body, tuple):
@@ -233,7 +234,8 @@ class Wire(asyncio.Protocol):
         assert answer is not None
         status, raw = parser.get_status_code(), self._raw
         values = b"\n".join([value for _, value in raw])
-        if len(raw) > _HEADERS or b"\0" in values or (len(values) > _LINE // 2 and _has_long_line(raw)):
+        size = len(values) + sum([len(name) for name, _ in raw])
+        if len(raw) > _HEADERS or b"\0" in values or (size > _LINE - 2 and _has_long_line(raw)):
             raise _NoHttp
         if status < 200:
             if status < 100 or status == 101:
@@ -301,7 +303,8 @@ class Wire(asyncio.Protocol):
         if self._head:
             cut = data.rfind(b"\n")
             self._line = self._line + len(data) if cut < 0 else len(data) - cut - 1
-            if self._line > _LINE or len(self._raw) > _HEADERS:
+            self._quiet += len(data)
+            if self._line > _LINE or len(self._raw) > _HEADERS or self._quiet > _HEAD:
                 self._garbled(answer)
         else:
             self._quiet += len(data)

@@ -39,6 +39,7 @@ def supervised(tmp_path: Path, work: str, setting: str = "") -> subprocess.Popen
         [sys.executable, str(script)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(root)},
     )
@@ -245,3 +246,10 @@ signal.pause()
     assert process.stdout.readline() == "ready\n"
     process.terminate()
     assert process.communicate(timeout=30)[0] == "stopping\n"
+
+
+def test_what_ends_a_worker_is_told(tmp_path: Path) -> None:
+    process = supervised(tmp_path, "raise OSError('no room for a page')")
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "no room for a page" in err

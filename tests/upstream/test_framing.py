@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from config.model import Secret
 from proxy.fault import FaultKind
+from proxy.upstream import answer as answers_of
 from proxy.upstream.answer import UpstreamResponse
 from proxy.upstream.client import UpstreamError
 from proxy.upstream.dial import Tls
@@ -87,10 +88,12 @@ GARBAGE = {
     "NUL": HEAD + b"X: a\0b\r\nContent-Length: 0\r\n\r\n",
     "CR": HEAD + b"X: a\rSet-Cookie: b\r\nContent-Length: 0\r\n\r\n",
     "a line too long": answered(b"hello", "X: " + "v" * 8188),
+    "a name too long": answered(b"hello", "X" * 8190 + ": v"),
     "a first line too long": answered(b"hello", status="200 " + "v" * 8191),
     "a line without end": HEAD + b"X: " + b"v" * 100_000,
     "too many lines": answered(b"hello", *(f"X-{n}: v" for n in range(128))),
     "lines without end": HEAD + b"X: v\r\n" * 10_000,
+    "interim answers without end": b"HTTP/1.1 103 Early Hints\r\nX: v\r\n\r\n" * 40_000,
     "100 in chunks": b"HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
 }
 
@@ -208,6 +211,14 @@ async def test_headers_are_read_as_they_came(listen: Any, ask: Any) -> None:
     assert answer.headers == [*named, ("content-length", "0")]
     assert (answer.header("x-two"), answer.header("x-none")) == ("1", "")
     answer.close()
+
+
+async def test_names_that_a_provider_makes_up_are_not_remembered(listen: Any, ask: Any) -> None:
+    """What is remembered of names stays for good, so it is short."""
+    answer = await ask(await listen(closes(answered(b"", *(f"{'X' * 4000}{n}: v" for n in range(100))))))
+    assert len(answer.headers) == 101
+    answer.close()
+    assert max(map(len, answers_of._names)) < 100
 
 
 async def test_what_stands_behind_a_body_is_no_header(listen: Any, ask: Any) -> None:
