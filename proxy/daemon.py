@@ -134,10 +134,8 @@ class Daemon(msgspec.Struct):
 
     async def _close_later(self, pools: Pools) -> None:
         """Requests that began on the old configuration finish before their pools go."""
-        running = set(self.front.engine.running)
         try:
-            if running:
-                await asyncio.wait(running)
+            await self.front.engine.over()
         finally:
             await pools.close()
 

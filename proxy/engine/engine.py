@@ -51,7 +51,8 @@ class Engine:
         self.now = now
         self.owners = Owners()
         self.makers = Makers()
-        self.running: set[asyncio.Task[None]] = set()
+        self.running: dict[asyncio.Task[None], Exchange] = {}  # a task serves one request after the other
+        self._waiting: list[asyncio.Future[None]] = []
         self.budget = Budget(lambda: len(self.running))
         self._resolved: dict[tuple[Operation, str | None, bool], tuple[Target, ...]] = {}
         self._resolved_for = (-1, -1)
@@ -60,7 +61,7 @@ class Engine:
         """Serve one request to its end. Raises CancelledError alone: the client has left, the upstream is closed."""
         task = asyncio.current_task(self.attempter.ticker.loop)
         if task is not None:
-            self.running.add(task)
+            self.running[task] = exchange
         exchange.generation = snapshot.generation
         self.observer.exchange_started(exchange)
         try:
@@ -82,9 +83,25 @@ class Engine:
             raise
         finally:
             if task is not None:
-                self.running.discard(task)
+                self.running.pop(task, None)
             exchange.ended = self.now()
             self.observer.exchange_ended(exchange)
+            if self._waiting:
+                self._tell()
+
+    async def over(self) -> None:
+        """Return once every request that runs now has ended."""
+        now = dict(self.running)
+        while any(self.running.get(task) is exchange for task, exchange in now.items()):
+            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(ended)
+            await ended
+
+    def _tell(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for ended in waiting:
+            if not ended.done():
+                ended.set_result(None)
 
     def interrupt(self) -> None:
         """The time to drain is over: every running request ends now, with an error of ours."""

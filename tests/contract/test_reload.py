@@ -53,6 +53,21 @@ async def test_reloads_under_load_fail_no_request(redeo: Any, provider: Any) -> 
     assert set(statuses) == {200}
 
 
+async def test_what_is_removed_is_let_go_once_its_requests_have_ended(redeo: Any, provider: Any) -> None:
+    """Though the client's own connection, on which nothing is asked any more, stays open."""
+    go = asyncio.Event()
+    up = await provider(stream(chat_events("a", "b", "c"), pause=(2, go)))
+    server = await redeo({"alpha": up})
+    running = asyncio.create_task(server.chat("alpha/m", stream=True))
+    await up.wait_requests()
+    assert (await server.request("DELETE", "/v1/providers/alpha")).status == 200
+    go.set()
+    assert not (await running).broken
+    async with asyncio.timeout(5):
+        while up._tasks:
+            await asyncio.wait(up._tasks)
+
+
 async def test_a_running_stream_finishes_though_its_connection_is_removed(redeo: Any, provider: Any) -> None:
     go = asyncio.Event()
     up = await provider(stream(chat_events("a", "b", "c"), pause=(2, go)))
