@@ -48,6 +48,7 @@ class Scanner(Protocol):
 
 
 class _Base:
+    __slots__ = ("begun", "complete", "error", "sequence", "usage")
     _done_ends = True  # whether `[DONE]` is the terminator
 
     def __init__(self) -> None:
@@ -108,16 +109,17 @@ class ChatScanner(_Base):
     """Chat Completions and Completions. `hide_usage`: the usage chunk was asked for by the daemon alone; `choices`: how
     many answers were asked for."""
 
+    __slots__ = ("_choices", "_hide_usage", "_wanted")
+
     def __init__(self, *, hide_usage: bool = False, choices: int = 1) -> None:
         super().__init__()
         self._hide_usage = hide_usage
         self._wanted = choices
-        self._ended: set[int] = set()
-        self._seen: set[int] = set()
+        self._choices: dict[int, bool] = {}  # those seen, and whether each has ended
 
     def see(self, event: bytes) -> Progress:
         progress = super().see(event)
-        if progress is Progress.TERMINAL and not self._seen:
+        if progress is Progress.TERMINAL and not self._choices:
             self.complete = False
             raise MalformedEvent("the end of an answer that never began")
         return progress
@@ -139,16 +141,15 @@ class ChatScanner(_Base):
         for choice in choices:
             if isinstance(choice, dict) and self._choice(choice):
                 content = True
-        self.complete = self._ended >= self._seen and len(self._ended) >= self._wanted
+        self.complete = len(self._choices) >= self._wanted and all(self._choices.values())
         return Progress.CONTENT if content else Progress.LIFECYCLE
 
     def _choice(self, choice: Mapping[str, Any]) -> bool:
         index = _int(choice.get("index"))
-        self._seen.add(index)
-        if choice.get("finish_reason"):
-            self._ended.add(index)
+        ended = bool(choice.get("finish_reason"))
+        self._choices[index] = ended
+        if ended:
             return True
-        self._ended.discard(index)
         delta = choice.get("delta") or choice.get("message")
         if isinstance(delta, dict):
             return any(value for key, value in delta.items() if key != "role")
@@ -158,6 +159,7 @@ class ChatScanner(_Base):
 class ResponsesScanner(_Base):
     """OpenAI Responses."""
 
+    __slots__ = ()
     _done_ends = False
     _QUIET: Final = frozenset(
         {
@@ -196,6 +198,7 @@ class ResponsesScanner(_Base):
 class MessagesScanner(_Base):
     """Anthropic Messages."""
 
+    __slots__ = ()
     _done_ends = False
 
     def judge(self, value: dict[str, Any]) -> Progress:
@@ -232,12 +235,12 @@ class MessagesScanner(_Base):
 class GeminiScanner(_Base):
     """Google's generateContent: no terminator, whole when each candidate has a finish reason."""
 
+    __slots__ = ("_candidates",)
     _done_ends = False
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen: set[int] = set()
-        self._ended: set[int] = set()
+        self._candidates: dict[int, bool] = {}  # those seen, and whether each has ended
 
     def judge(self, value: dict[str, Any]) -> Progress:
         if self.failed(value):
@@ -252,15 +255,15 @@ class GeminiScanner(_Base):
         if not isinstance(candidates, list):
             raise MalformedEvent("`candidates` is not a list")
         content = [self._candidate(row) for row in candidates if isinstance(row, dict)]
-        self.complete = bool(self._seen) and self._seen <= self._ended
+        self.complete = bool(self._candidates) and all(self._candidates.values())
         return Progress.CONTENT if any(content) else Progress.LIFECYCLE
 
     def _candidate(self, candidate: Mapping[str, Any]) -> bool:
         index = _int(candidate.get("index"))
-        self._seen.add(index)
         if candidate.get("finishReason"):
-            self._ended.add(index)
+            self._candidates[index] = True
             return True
+        self._candidates.setdefault(index, False)
         parts = _part(candidate, "content").get("parts")
         return isinstance(parts, list) and any(
             value for part in parts if isinstance(part, dict) for key, value in part.items() if key != "thought"

@@ -5,6 +5,7 @@ The relay that it works for says how long it waits, and what a failure is: `prox
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Final
 
 from config.model import Operation
@@ -69,11 +70,11 @@ class Pump:
         """Whether the client has the whole answer, but for its terminator."""
         return self.scanner.complete and not self._behind
 
-    async def run(self) -> None:
+    def run(self) -> Awaitable[None]:
         """Until the end of the stream, its terminator or its error."""
         relay = self.relay
         relay.dog.arm(FaultKind.TIMEOUT, relay.first_byte)
-        await self._pass_on()
+        return self._pass_on()
 
     async def go_on(self) -> None:
         """The same of a stream that has not come fast enough: nobody else is left."""

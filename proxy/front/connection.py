@@ -27,6 +27,7 @@ class Connection(RequestHandler):
     """See the module."""
 
     __slots__ = ("_due",)
+    ssl_context = peername = sockname = None  # of which aiohttp makes texts for each connection, and nobody reads them
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -92,8 +93,12 @@ class Connection(RequestHandler):
                 raise
         if not self._force_close:
             self._task_handler = None
-            if self.transport is not None:
-                self.transport.close()
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the connection once all is sent."""
+        if self.transport is not None:
+            self.transport.close()
 
     async def _asked(self) -> None:
         """Return once there is a request."""

@@ -76,11 +76,9 @@ class Protocol(Connection):
         super().force_close()
         self._watch_unsent()
 
-    async def start(self) -> None:
-        try:
-            await super().start()
-        finally:
-            self._watch_unsent()
+    def hang_up(self) -> None:
+        super().hang_up()
+        self._watch_unsent()
 
     def give_way(self, seconds: float) -> None:
         """Close a connection on which nothing has been asked, answered or begun for so long."""
