@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+_ROOM: Final = 16 << 20  # bytes: a worker takes well under one
 _MOMENT: Final = 60.0  # seconds; an empty one may have been made just now, and not be locked yet
 _NAME: Final = "redeo-metrics-"
 
@@ -25,9 +26,10 @@ _NAME: Final = "redeo-metrics-"
 @contextlib.contextmanager
 def metrics_folder(memory: Path = _MEMORY) -> Iterator[str]:
     """A folder of one's own, until the end of the block."""
-    if os.access(memory, os.W_OK | os.X_OK):
+    usable = os.access(memory, os.W_OK | os.X_OK)
+    if usable:
         _clear(memory)
-    else:
+    if not usable or not _has_room(memory):
         memory = Path(tempfile.gettempdir())
     folder = tempfile.mkdtemp(prefix=f"{_NAME}{os.getpid()}-", dir=memory)
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -37,6 +39,11 @@ def metrics_folder(memory: Path = _MEMORY) -> Iterator[str]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def _has_room(memory: Path) -> bool:
+    there = os.statvfs(memory)
+    return there.f_blocks == 0 or there.f_bavail * there.f_frsize >= _ROOM  # no blocks at all: no limit
 
 
 def _clear(memory: Path) -> None:

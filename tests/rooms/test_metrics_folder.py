@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
+
+import pytest
 
 from proxy.metrics_folder import metrics_folder
 
@@ -36,3 +39,12 @@ def test_without_such_memory_it_lies_among_the_temporary_files(tmp_path: Path) -
     with metrics_folder(tmp_path / "none") as folder:
         assert os.path.isdir(folder)
     assert not os.path.exists(folder)
+
+
+def test_where_such_memory_is_full_it_lies_among_the_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.metrics_folder._ROOM", 1 << 62)
+    with metrics_folder(tmp_path) as folder:
+        assert Path(folder).parent == Path(tempfile.gettempdir())
+    assert not Path(folder).exists()

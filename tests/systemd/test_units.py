@@ -37,7 +37,7 @@ REQUIRED: dict[str, str | None] = {
     "LimitCORE": "0",
     "LimitNOFILE": "16384",
     "MemoryMax": "512M",
-    "TasksMax": "64",
+    "TasksMax": "512",
     "OOMPolicy": "stop",
     "CapabilityBoundingSet": "",
     "AmbientCapabilities": "",
