@@ -125,9 +125,9 @@ class ChatScanner(_Base):
         return progress
 
     def judge(self, value: dict[str, Any]) -> Progress:
-        if self.failed(value):
+        if ("error" in value or "type" in value) and self.failed(value):
             return Progress.ERROR
-        usage = value.get("usage") or _groq_usage(value)
+        usage = value.get("usage") or ("x_groq" in value and _groq_usage(value))
         if usage:
             self.usage = openai_usage(usage) or self.usage
         choices = value.get("choices")
@@ -151,9 +151,12 @@ class ChatScanner(_Base):
         if ended:
             return True
         delta = choice.get("delta") or choice.get("message")
-        if isinstance(delta, dict):
-            return any(value for key, value in delta.items() if key != "role")
-        return bool(choice.get("text"))
+        if not isinstance(delta, dict):
+            return bool(choice.get("text"))
+        for key, value in delta.items():  # noqa: SIM110 - a generator takes longer than the rest of it
+            if value and key != "role":
+                return True
+        return False
 
 
 class ResponsesScanner(_Base):
