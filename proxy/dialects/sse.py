@@ -13,6 +13,7 @@ from typing import Final
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 _END: Final = re.compile(rb"\n\n|\n\r\n|\r\r|\n\r(?=[^\n])")
 _LINE: Final = re.compile(rb"\r\n|\n|\r")
+_LONGEST: Final = 3  # bytes of what ends an event
 _BOM: Final = b"\xef\xbb\xbf"
 _BESIDE: Final = re.compile(rb":|(?:event|id|retry)(?::|$)|data:?[ ]?$")
 
@@ -25,41 +26,54 @@ class EventSplitter:
     """Cuts a byte stream into whole events, each with its end; joined again they are the very same bytes, without the
     BOM that may stand before them."""
 
-    __slots__ = ("_begun", "_buffer", "_limit", "_searched")
+    __slots__ = ("_begun", "_limit", "_pieces", "_size", "_tail")
 
     def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
-        self._buffer = bytearray()
+        self._pieces: list[bytes] = []  # of the event that is not whole yet
+        self._size = 0
+        self._tail = b""  # its last bytes, where its end may have begun
         self._begun = False
-        self._searched = 0
         self._limit = limit
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that `chunk` completes. Raises EventTooLarge."""
         if not self._begun:
             chunk = self._begin(chunk)
-        if not self._buffer and b"\r" not in chunk and chunk.find(b"\n\n") == len(chunk) - 2 >= 0:
+        if self._pieces:
+            if _END.search(self._tail + chunk) is None:
+                self._keep(chunk)  # joined once, when it is whole: a large one comes in thousands of pieces
+                return []
+        elif b"\r" not in chunk and chunk.find(b"\n\n") == len(chunk) - 2 >= 0:
             self._check(len(chunk))  # the usual case: one chunk, one event
             return [chunk]
-        buffer = self._buffer
-        buffer += chunk
+        return self._cut(chunk)
+
+    def _cut(self, chunk: bytes) -> list[bytes]:
+        text = b"".join([*self._pieces, chunk]) if self._pieces else chunk
+        searched = max(0, self._size - len(self._tail))
+        self._pieces, self._size, self._tail = [], 0, b""
         events: list[bytes] = []
         start = 0
-        for end in _END.finditer(buffer, max(0, self._searched - 3)):
+        for end in _END.finditer(text, searched):
             self._check(end.end() - start)
-            events.append(bytes(buffer[start : end.end()]))
+            events.append(text[start : end.end()])
             start = end.end()
-        if start:
-            del buffer[:start]
-        self._check(len(buffer))
-        self._searched = len(buffer)
+        if start < len(text):
+            self._keep(text[start:])
         return events
+
+    def _keep(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._size += len(piece)
+        self._tail = (self._tail + piece[-_LONGEST:])[-_LONGEST:]
+        self._check(self._size)
 
     def _begin(self, chunk: bytes) -> bytes:
         """The first bytes without a BOM; held back as long as they may be the beginning of one."""
-        chunk = bytes(self._buffer) + chunk
-        self._buffer.clear()
+        chunk = self.rest() + chunk
+        self._pieces, self._size, self._tail = [], 0, b""
         if len(chunk) < len(_BOM) and _BOM.startswith(chunk):
-            self._buffer += chunk
+            self._keep(chunk)
             return b""
         self._begun = True
         return chunk.removeprefix(_BOM)
@@ -71,7 +85,7 @@ class EventSplitter:
     def rest(self) -> bytes:
         """What stands after the last whole event: at the end of the stream, an event cut short or the last
         one without its empty line."""
-        return bytes(self._buffer)
+        return b"".join(self._pieces)
 
 
 def event_data(event: bytes) -> bytes:
