@@ -166,8 +166,8 @@ class Protocol(RequestHandler):
         self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         """An answer that quotes nothing of the request; the connection is closed after it."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun already")
+        if request.writer.output_size > 0 or isinstance(exc, ConnectionError):
+            raise ConnectionError("the answer has begun already, or there is nobody to read one")
         ident = (request.ident if isinstance(request, Received) else "") or new_id()
         if status >= 500:
             _log.error("a request failed", exc_info=exc, extra={"redeo": {"request_id": ident}})

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import socket
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from proxy import listen
 from proxy.daemon import running
 from proxy.front import protocol
 from tests.support.daemon import Redeo
-from tests.support.upstream import chat
+from tests.support.upstream import Received, Upstream, Wire, answer, chat
 
 HEAD = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n"
 HEAD += "content-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
@@ -149,3 +151,27 @@ async def test_who_closes_his_side_too_early_is_let_go(redeo: Any, provider: Any
     server = await redeo({"alpha": up})
     assert b"200 OK" not in await said_at_once(server, asked(server, b'{"model":"auto","messages":[]}')[:cut])
     assert not up.requests
+
+
+async def test_who_leaves_as_his_answer_is_written_is_no_failure_of_ours(
+    redeo: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The provider's answer and the end of the client's connection are there in the same turn of the loop."""
+    client = socket.socket()
+    said = asyncio.Event()
+
+    class Leaving(Upstream):
+        async def _list(self, received: Received, wire: Wire) -> None:
+            await answer({"object": "list", "data": [{"id": "m"}]})(received, wire)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            said.set()
+
+    async with Leaving() as up:
+        server = await redeo({"alpha": up})
+        client.connect(server.daemon.address)
+        head = HEAD.format(key=server.key, length=2).replace("/v1/chat/completions", "/v1/providers/alpha/test")
+        client.sendall(head.encode() + b"{}")
+        await said.wait()
+        assert (await server.request("GET", "/healthz")).status == 200
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
