@@ -112,8 +112,9 @@ class Relay(msgspec.Struct):
                     await going()
                 going = None
             except (UpstreamError, ClockExpired, MalformedEvent, sse.EventTooLarge, asyncio.CancelledError) as exc:
-                self.outcome.usage = scanner.usage  # the client may have left
                 going = self._broken(pump, exc)
+            finally:
+                self.outcome.usage = scanner.usage  # the client may have left
         return await pump.settle()
 
     def _broken(self, pump: Pump, exc: BaseException) -> Callable[[], Awaitable[None]] | None:

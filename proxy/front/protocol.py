@@ -112,11 +112,15 @@ class Protocol(Connection):
     def eof_received(self) -> bool | None:  # type: ignore[override]  # aiohttp returns None, asyncio takes either
         """The client sends no more. Whether the connection stays: as long as there is something to answer."""
         request = self._current_request
-        if request is None or not request.content.is_eof() or request.version < (1, 1):
+        if not (self._has_come() if request is None else _is_whole(request)):
             return False
-        self.close()  # once it is answered
         self._probe(_PROBE_SECONDS)
         return True
+
+    def _has_come(self) -> bool:
+        """Whether a request is there that nobody serves yet: its handler begins some turns of the loop later."""
+        idle = self._waiter is not None and not self._waiter.done()
+        return bool(self._messages) or (self._request_count > 0 and not idle)
 
     def _probe(self, seconds: float) -> None:
         """Find out whether the client is still there: what is sent to one that has left comes back as a reset."""
@@ -124,6 +128,11 @@ class Protocol(Connection):
         request, wire = self._current_request, self._wire
         if wire is None or wire.is_closing():
             return
+        if not (self._has_come() if request is None else _is_whole(request)):
+            wire.close()
+            return
+        if not self._messages:
+            self.close()  # once the last one is answered
         sign = None if request is None else self.sign_of_life if request.writer.output_size else _CONTINUE
         if sign is not None:
             wire.write(sign)
@@ -156,8 +165,8 @@ class Protocol(Connection):
         self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         """An answer that quotes nothing of the request; the connection is closed after it."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun already")
+        if request.writer.output_size > 0 or isinstance(exc, ConnectionError):
+            raise ConnectionError("the answer has begun already, or there is nobody to read one")
         ident = (request.ident if isinstance(request, Received) else "") or new_id()
         if status >= 500:
             _log.error("a request failed", exc_info=exc, extra={"redeo": {"request_id": ident}})
@@ -171,6 +180,11 @@ class Protocol(Connection):
         )
         response.force_close()
         return response
+
+
+def _is_whole(request: BaseRequest) -> bool:
+    """Whether all of it has come, and its client may be waiting for the answer (HTTP/1.0 knows no such thing)."""
+    return request.content.is_eof() and request.version >= (1, 1)
 
 
 def _untaken(wire: asyncio.Transport) -> int:

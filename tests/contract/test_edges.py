@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import socket
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from proxy import listen
 from proxy.daemon import running
 from proxy.front import protocol
 from tests.support.daemon import Redeo
-from tests.support.upstream import chat
+from tests.support.upstream import Received, Upstream, Wire, answer, chat
 
 HEAD = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n"
 HEAD += "content-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
@@ -104,3 +106,72 @@ async def test_what_is_refused_is_counted(redeo: Any) -> None:
     assert (await server.request("POST", "/v1/chat/completions", json={"messages": []})).status == 400
     for reason in ("unknown_path", "method_not_allowed", "missing_model"):
         assert await server.metric(f'redeo_rejected_total{{reason="{reason}"}}') == 1, reason
+
+
+async def said_at_once(server: Redeo, data: bytes) -> bytes:
+    """What comes back for bytes behind which the client closes its side: all of it is there before it is looked at."""
+    loop, sock = asyncio.get_running_loop(), socket.socket()
+    with contextlib.closing(sock):
+        sock.connect(server.daemon.address)  # the listening socket takes it by itself
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        sock.setblocking(False)
+        got = bytearray()
+        async with asyncio.timeout(5):
+            while piece := await loop.sock_recv(sock, 1 << 16):
+                got += piece
+    server.canaries.add("raw answer", bytes(got))
+    return bytes(got)
+
+
+def asked(server: Redeo, body: bytes) -> bytes:
+    head = HEAD.format(key=server.key, length=len(body)).replace("connection: close\r\n", "")
+    return head.encode() + body
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+async def test_who_says_all_at_once_and_closes_his_side_is_answered(redeo: Any, provider: Any, streamed: bool) -> None:
+    server = await redeo({"alpha": await provider(chat())})
+    body = json.dumps({"model": "auto", "stream": streamed, "messages": []}).encode()
+    got = await said_at_once(server, asked(server, body))
+    assert b"HTTP/1.1 200 OK" in got
+    assert got.endswith(b"0\r\n\r\n" if streamed else b"}"), got[-100:]
+
+
+async def test_so_are_all_his_requests(redeo: Any, provider: Any) -> None:
+    server = await redeo({"alpha": await provider(chat())})
+    healthz = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    got = await said_at_once(server, asked(server, b'{"model":"auto","messages":[]}') + healthz + healthz)
+    assert got.count(b"HTTP/1.1 200 OK") == 3
+
+
+@pytest.mark.parametrize("cut", [0, 10, -1], ids=["nothing", "half a head", "half a body"])
+async def test_who_closes_his_side_too_early_is_let_go(redeo: Any, provider: Any, cut: int) -> None:
+    up = await provider(chat())
+    server = await redeo({"alpha": up})
+    assert b"200 OK" not in await said_at_once(server, asked(server, b'{"model":"auto","messages":[]}')[:cut])
+    assert not up.requests
+
+
+async def test_who_leaves_as_his_answer_is_written_is_no_failure_of_ours(
+    redeo: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The provider's answer and the end of the client's connection are there in the same turn of the loop."""
+    client = socket.socket()
+    said = asyncio.Event()
+
+    class Leaving(Upstream):
+        async def _list(self, received: Received, wire: Wire) -> None:
+            await answer({"object": "list", "data": [{"id": "m"}]})(received, wire)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            said.set()
+
+    async with Leaving() as up:
+        server = await redeo({"alpha": up})
+        client.connect(server.daemon.address)
+        head = HEAD.format(key=server.key, length=2).replace("/v1/chat/completions", "/v1/providers/alpha/test")
+        client.sendall(head.encode() + b"{}")
+        await said.wait()
+        assert (await server.request("GET", "/healthz")).status == 200
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
