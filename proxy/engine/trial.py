@@ -129,8 +129,8 @@ class Trial:
         if self.on_begun is not None:
             self.on_begun()
         self.job.engine.health.answering(self.candidate.connection, self._ticket)
-        if self.follower is None:
-            self.call.body = None  # nobody else is sent it; a stream may stay open for long
+        if self.follower is None:  # nobody else is sent it; a stream may stay open for long
+            self.call.body, self.call.headers, self.call.fields = None, (), frozenset()
         self.free()
 
     def _left(self, why: Fault) -> None:
