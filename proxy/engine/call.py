@@ -13,7 +13,7 @@ from proxy.upstream.client import Body
 
 class Call(msgspec.Struct):
     """One inference request. The body stays bytes; `headers` are the client's that may pass, names in lower case.
-    Nothing of it changes, but that the body is let go once nobody else can be sent it."""
+    Nothing of it changes, but that body, headers and fields are let go once nobody else can be sent it."""
 
     id: str
     operation: Operation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from enum import Enum
 from typing import Final, Protocol
 
@@ -25,7 +25,7 @@ class Outcome(msgspec.Struct):
     first_content: float | None = None
     refusal: Refusal | None = None
     made: object = None  # the id of what the provider keeps, as far as the answer has one
-    sealed: list[bytes] = msgspec.field(default_factory=list)  # digests of what only the provider can read
+    sealed: Sequence[bytes] = ()  # digests of what only the provider can read
     ended_for: bool = False  # its terminator was missing, and was added: the answer was whole without it
     close: Close | None = None  # a broken stream that may be gone on with: ends it with its error, or with that given
 

@@ -240,6 +240,7 @@ class Pump:
         relay.outcome.first_content = relay.now()
         relay.begun(relay.outcome)
         relay.reply.begin(relay.response.status, relay.head())
+        relay.head = list  # it is out: what it was made of is let go
         for event in self._held:
             self._put(event)
         self._held = []

@@ -16,6 +16,7 @@ from proxy.routing import Candidate, Ticket
 
 _LEFT = Fault(FaultKind.CLIENT_GONE, "the client left")
 _NOTHING: Final = Outcome()
+_NO_FIELDS: Final[frozenset[str]] = frozenset()  # each empty one takes as much as one of a few
 _OURS = Fault(FaultKind.GATEWAY, "the daemon failed")
 
 
@@ -129,8 +130,8 @@ class Trial:
         if self.on_begun is not None:
             self.on_begun()
         self.job.engine.health.answering(self.candidate.connection, self._ticket)
-        if self.follower is None:
-            self.call.body = None  # nobody else is sent it; a stream may stay open for long
+        if self.follower is None:  # nobody else is sent it; a stream may stay open for long
+            self.call.body, self.call.headers, self.call.fields = None, (), _NO_FIELDS
         self.free()
 
     def _left(self, why: Fault) -> None:
