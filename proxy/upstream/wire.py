@@ -24,6 +24,7 @@ _HEADERS: Final = 128
 _HEAD: Final = _LINE * _HEADERS  # of all that comes before a body, interim answers too
 _QUIET: Final = 64 * 1024  # of chunk extensions and trailers, with nothing of a body between
 _READ: Final = 256 * 1024  # at most, at a time: what the event loops ask a socket for
+_MUCH: Final = 64 * 1024  # at a time, behind which others have their turn: uvloop reads a full socket 32 times at once
 _JOINED: Final = 32 * 1024  # a body up to this is copied behind its head, for that costs less than a second write
 _SLICE: Final = 192 * 1024  # of a larger one at a time, so that the loop is not held up
 _ENOUGH: Final = 64 * 1024  # for the transport: with a slice on top it never has more than 256 KiB
@@ -128,6 +129,16 @@ class Wire(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
 
+    def _let_others(self) -> None:
+        """Read on when the loop has come round."""
+        if self._transport is not None and not self._paused:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self.usable and not self._paused and self._transport is not None:
+            self._transport.resume_reading()
+
     def give_up(self, why: str = "the connection was given up") -> None:
         """Close the socket now; an answer that is still coming breaks off."""
         self._end(interrupted(why))
@@ -179,6 +190,8 @@ class Wire(asyncio.Protocol):
             self._look(data, answer)
         if self._whole:
             self._release()
+        elif len(data) >= _MUCH:
+            self._let_others()
 
     def eof_received(self) -> None:
         """No more comes: the end of an answer that has no other, and in the middle of any other no end."""

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import threading
+from collections import Counter
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -323,3 +328,40 @@ async def test_reading_is_held_as_well(listen: Any, ask: Any) -> None:
     steps.go(3)
     assert await whole(await ask(listener)) == b"onetwo"
     assert len(listener.peers) == 1
+
+
+async def test_one_that_never_pauses_leaves_others_their_turn(opened: None, ask: Any) -> None:
+    """uvloop reads a socket that is full again and again before it looks at anything else."""
+    loop, turn, in_turn = asyncio.get_running_loop(), 0, Counter[int]()
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def flood() -> None:
+        peer, _ = listening.accept()
+        with peer, contextlib.suppress(ConnectionError):
+            peer.recv(65_536)
+            peer.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while True:
+                peer.sendall(b"x" * 1_000_000)
+
+    def turns() -> None:
+        nonlocal turn
+        turn += 1
+        if not pouring.done():
+            loop.call_soon(turns)
+
+    def sink(data: bytes) -> bool:
+        for _ in range(4):
+            sha256(data).digest()  # others can run meanwhile, the provider for one
+        in_turn[turn] += len(data)
+        return in_turn.total() > 50_000_000
+
+    flooding = threading.Thread(target=flood)
+    flooding.start()
+    answer = await ask(f"http://127.0.0.1:{listening.getsockname()[1]}")
+    pouring = asyncio.ensure_future(answer.pour(sink))
+    turns()
+    await pouring
+    answer.close()
+    await asyncio.to_thread(flooding.join)
+    listening.close()
+    assert max(in_turn.values()) <= 1 << 20
