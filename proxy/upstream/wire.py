@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from proxy.upstream.errors import garbled, interrupted
+from proxy.upstream.outgoing import ENOUGH, Outgoing
 
 if TYPE_CHECKING:
     from proxy.upstream.answer import UpstreamResponse
@@ -25,26 +26,19 @@ _HEAD: Final = _LINE * _HEADERS  # of all that comes before a body, interim answ
 _QUIET: Final = 64 * 1024  # of chunk extensions and trailers, with nothing of a body between
 _READ: Final = 256 * 1024  # at most, at a time: what the event loops ask a socket for
 _MUCH: Final = 64 * 1024  # at a time, behind which others have their turn: uvloop reads a full socket 32 times at once
-_JOINED: Final = 32 * 1024  # a body up to this is copied behind its head, for that costs less than a second write
-_SLICE: Final = 192 * 1024  # of a larger one at a time, so that the loop is not held up
-_ENOUGH: Final = 64 * 1024  # for the transport: with a slice on top it never has more than 256 KiB
 
 
 class _NoHttp(Exception):
     """Stops the parser."""
 
 
-class Wire(asyncio.Protocol):
+class Wire(Outgoing):
     """See the module. `heard`: something has come since the question was put; `drawn`: its body was begun to be read;
     `since`: when it was idle first, by the loop's clock, and of no meaning while it is not."""
 
     __slots__ = (
-        "_after",
         "_answer",
         "_bare",
-        "_body",
-        "_drained",
-        "_full",
         "_head",
         "_interim",
         "_keep",
@@ -55,21 +49,16 @@ class Wire(asyncio.Protocol):
         "_pool",
         "_quiet",
         "_raw",
-        "_sender",
-        "_transport",
         "_whole",
-        "drawn",
         "heard",
-        "loop",
         "since",
     )
 
     def __init__(self, pool: Pool) -> None:
-        self.heard = self.drawn = False
+        super().__init__(pool.loop)
+        self.heard = False
         self.since = 0.0
         self._pool = pool
-        self.loop = pool.loop
-        self._transport: asyncio.Transport | None = None
         self._parser: HttpResponseParser | None = None
         self._answer: UpstreamResponse | None = None
         self._bare = False  # its answer has no body, whatever its head says
@@ -82,11 +71,6 @@ class Wire(asyncio.Protocol):
         self._whole = False
         self._keep = False
         self._paused = False
-        self._body: memoryview | None = None  # what is still to be written
-        self._after: list[memoryview] = []  # and what follows it, last things first
-        self._full = False
-        self._drained: asyncio.Future[None] | None = None
-        self._sender: asyncio.Task[None] | None = None
 
     # --- for the pool and the client
 
@@ -99,23 +83,11 @@ class Wire(asyncio.Protocol):
         self, answer: UpstreamResponse, head: bytes, body: bytes | Pieces | Body | None, *, bare: bool = False
     ) -> None:
         """Put a question whose answer is given to `answer`. `bare`: it was HEAD."""
-        transport = self._transport
-        assert transport is not None
         self._answer = answer
         self._raw = []
-        self.heard = self.drawn = self._whole = self._keep = False
+        self.heard = self._whole = self._keep = False
         self._head, self._bare, self._line, self._quiet = True, bare, 0, 0
-        if not body:
-            transport.write(head)
-        elif isinstance(body, tuple):
-            self._write_pieces(head, body)
-        elif not isinstance(body, bytes):
-            transport.write(head)
-            self._sender = self.loop.create_task(self._send(body))
-        elif len(body) <= _JOINED:
-            transport.write(head + body)
-        else:
-            self._write_pieces(head, (body,))
+        self.say(head, body)
 
     def pause(self) -> None:
         """Read no more of the socket."""
@@ -146,9 +118,7 @@ class Wire(asyncio.Protocol):
     def _end(self, error: Exception | None) -> None:
         """Be of no more use: to the answer that is coming, if one is, and to anybody else."""
         answer, self._answer = self._answer, None
-        self._body, self._after = None, []
-        if self._sender is not None:
-            self._sender.cancel()
+        self.stop()
         self._pool.leave(self)
         if self._transport is not None:
             self._transport.abort()
@@ -160,7 +130,7 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there, TLS included."""
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(_ENOUGH)  # TLS has eight times that of its own accord
+        self._transport.set_write_buffer_limits(ENOUGH)  # TLS has eight times that of its own accord
         self._parser = HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
@@ -212,17 +182,6 @@ class Wire(asyncio.Protocol):
         self._drain()
         self._pool.lost(self)
 
-    def pause_writing(self) -> None:
-        """The transport has enough."""
-        self._full = True
-
-    def resume_writing(self) -> None:
-        """It takes more."""
-        self._full = False
-        self._drain()
-        if self._body is not None:
-            self._write_on()
-
     # --- what the parser says
 
     def on_message_begin(self) -> None:
@@ -261,7 +220,7 @@ class Wire(asyncio.Protocol):
         self._head = False
         self._quiet = -_READ  # what came with the head
         if status >= 300:
-            self._say_no_more()
+            self._refused()
         answer.began(status, raw, values)
         if self._bare:
             self._whole, self._keep = True, False
@@ -279,14 +238,23 @@ class Wire(asyncio.Protocol):
         else:
             self._whole = True
 
+    def _refused(self) -> None:
+        """What is left of the request would be for nobody."""
+        if not self.said_all:
+            self._keep = False
+            self.stop()
+
+    def failed(self, error: Exception) -> None:
+        """The source of the request's body has failed: that is what the exchange ends with."""
+        self._end(error)
+
     # --- how an answer ends
 
     def _release(self) -> None:
         """The answer is whole: the connection is free for the next one if nothing speaks against it."""
         transport, answer = self._transport, self._answer
-        said_all = self._body is None and (self._sender is None or self._sender.done())
         if (
-            not (self._keep and said_all)
+            not (self._keep and self.said_all)
             or transport is None
             or transport.is_closing()
             or transport.get_write_buffer_size()
@@ -332,78 +300,6 @@ class Wire(asyncio.Protocol):
 
     def _cut(self) -> str:
         return "the connection was closed" if not self._head else "it closed the connection without an answer"
-
-    # --- how a request goes out
-
-    def _write_pieces(self, head: bytes, pieces: Pieces) -> None:
-        """The head with the first slice, in one system call on uvloop and without a copy; the rest as it is taken."""
-        first: list[bytes | memoryview] = [head]
-        room, left = _SLICE, [memoryview(piece) for piece in reversed(pieces)]
-        while left and room > 0:
-            piece = left.pop()
-            first.append(piece[:room])
-            if len(piece) > room:
-                left.append(piece[room:])
-            room -= len(piece)
-        self._body, self._after = left.pop() if left else None, left
-        assert self._transport is not None
-        self._transport.writelines(first)
-        self._write_on()
-
-    def _write_on(self) -> None:
-        """Write until the transport has enough."""
-        transport, body = self._transport, self._body
-        while body is not None and transport is not None and not self._full:
-            if len(body) > _SLICE:
-                self._body = body[_SLICE:]
-            else:
-                self._body = self._after.pop() if self._after else None
-            transport.write(body[:_SLICE])
-            body = self._body
-
-    def _say_no_more(self) -> None:
-        """A refusal is there: what is left of the request would be for nobody."""
-        if self._body is not None or (self._sender is not None and not self._sender.done()):
-            self._body, self._after, self._keep = None, [], False
-            if self._sender is not None:
-                self._sender.cancel()
-
-    async def _send(self, body: Body) -> None:
-        """Write a body as it comes; what its source raises is what the exchange ends with."""
-        try:
-            await self._sent(body)
-        except Exception as exc:
-            self._end(exc)
-
-    async def _sent(self, body: Body) -> None:
-        left = body.size
-        self.drawn = True
-        while piece := await body.next():
-            if left is not None:
-                left -= len(piece)
-                if left < 0:
-                    raise ValueError("the body of a request is longer than was said")
-            for start in range(0, len(piece), _SLICE):
-                await self._put(memoryview(piece)[start : start + _SLICE], chunked=left is None)
-        if left:
-            raise ValueError("the body of a request is shorter than was said")
-        if left is None and self._transport is not None:
-            self._transport.write(b"0\r\n\r\n")
-
-    async def _put(self, data: memoryview, *, chunked: bool) -> None:
-        if self._transport is None:
-            return
-        if chunked:
-            self._transport.writelines([b"%x\r\n" % len(data), data, b"\r\n"])
-        else:
-            self._transport.write(data)
-        if self._full:
-            self._drained = self.loop.create_future()
-            await self._drained
-
-    def _drain(self) -> None:
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
 
 
 def _has_long_line(raw: list[tuple[bytes, bytes]]) -> bool:
