@@ -24,6 +24,8 @@ class Closing:
     `refusal`: what the last connection said; `dropped`: what it could not be told.
     """
 
+    __slots__ = ("_absent", "_job", "_unsaid", "dropped", "refusal")
+
     def __init__(self, job: Job) -> None:
         self._job = job
         self.refusal: Refusal | None = None

@@ -44,14 +44,14 @@ class Connection(RequestHandler):
             return
         if self._request_count == before:
             self._due -= len(data)  # less than 0 where it was no part of a body
-        elif self._due == 0 and self._request_count == before + 1 and len(self._messages) > 0:
+        elif self._due == 0 and self._request_count == before + 1:
             self._due = _missing(self._messages[-1][0], data)
         else:
             self._due = -1
 
     def let_go(self, request: BaseRequest) -> None:
-        """The answer has begun. Nobody needs any more what the request was read from and what its head said, which are
-        5 kB, nor a clock for idle connections; what is called as long as it is answered stays."""
+        """The answer has begun: nobody needs the head of the request any more, nor what it was read with, nor a clock
+        for idle connections. Its method, version and id stay."""
         if not request.content.is_eof():
             return
         request._message, request._headers, request._rel_url = ERROR, _NO_HEADERS, ERROR.url
