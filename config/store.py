@@ -12,7 +12,7 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -282,10 +282,12 @@ class ConfigStore:
                     await self._reload_if_changed()
             finally:
                 over.set()
+                with suppress(ValueError):  # a thread still waits in it, and ends it
+                    changes.close()
 
     def _changes(
-        self, watch: Callable[..., Iterator[object]], there: set[Path], over: threading.Event
-    ) -> Iterator[object]:
+        self, watch: Callable[..., Generator[object, None, None]], there: set[Path], over: threading.Event
+    ) -> Generator[object, None, None]:
         """Something for each change of a file of ours, and now and then; each to be waited for in a thread.
 
         Not `awatch`, which does the same by anyio's threads and brings another megabyte.

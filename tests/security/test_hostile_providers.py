@@ -382,7 +382,7 @@ async def test_early_hints_without_end_are_no_answer(redeo: Any, provider: Any) 
             await asyncio.sleep(0)
 
     server = await redeo({"alpha": await provider(hints), "beta": await provider(chat())})
-    assert (await server.chat()).attempts == "alpha=timeout beta=200"
+    assert (await server.chat()).attempts == "alpha=bad_upstream beta=200"
 
 
 async def test_an_answer_that_nobody_asked_for_answers_nobody(redeo: Any, provider: Any) -> None:
