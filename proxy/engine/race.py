@@ -27,7 +27,7 @@ class Race:
         self._start = start
         self._interrupt = interrupt
         self._running: dict[asyncio.Task[Outcome], Trial] = {}
-        self._won = False
+        self._winner: Trial | None = None  # who has said something to the client
         self._left: list[Trial] = []  # cancelled, because another one was faster
 
     def behind(self, first: Trial | None = None) -> list[Candidate]:
@@ -64,7 +64,7 @@ class Race:
     async def _ended(self) -> tuple[Trial, Outcome] | None:
         if not self._running and not await self._add(hedge=False):
             return None
-        hedging = not self._won and len(self._running) < _MOST
+        hedging = self._winner is None and len(self._running) < _MOST
         while self._running:
             done, _ = await asyncio.wait(
                 self._running, timeout=self._after if hedging else None, return_when=asyncio.FIRST_COMPLETED
@@ -74,12 +74,14 @@ class Race:
                 await self._add(hedge=True)
             for task in done:
                 trial = self._running.pop(task)
-                if not task.cancelled():
+                if self._winner is not None and trial is not self._winner:
+                    _looked_at(task)  # whatever came of it: the client has an answer, and is told nothing beside it
+                elif not task.cancelled():
                     return trial, task.result()
         return await self._ended()
 
     async def _add(self, *, hedge: bool) -> bool:
-        found = await self._start(hedge) if not self._won else None
+        found = await self._start(hedge) if self._winner is None else None
         if found is None:
             return False
         trial, begin = found
@@ -89,7 +91,7 @@ class Race:
 
     def _wins(self, winner: Trial) -> None:
         """Called before the head of its answer is made: the others say in it what became of them."""
-        self._won = True
+        self._winner = winner
         for task, trial in self._running.items():
             if trial is not winner:
                 self._cancel(task, trial)
@@ -118,3 +120,9 @@ class Race:
             if not task.cancelled() and task.exception() is None and task.result().committed:
                 return trial, task.result()
         return None
+
+
+def _looked_at(task: asyncio.Task[Outcome]) -> None:
+    """An exception that nobody looks at is complained about."""
+    if not task.cancelled():
+        task.exception()

@@ -65,6 +65,7 @@ class HttpReply:
 
     async def whole(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """A whole answer."""
+        self._first()
         bare = status in _NO_BODY
         head = self._head(status, headers, None if bare else f"Content-Length: {len(body)}", bool(body))
         if bare or self._request.method == "HEAD":
@@ -79,6 +80,7 @@ class HttpReply:
 
     def begin(self, status: int, headers: list[tuple[str, str]]) -> None:
         """The head of a stream."""
+        self._first()
         self._chunked = self._request.version >= (1, 1)
         self._keep_alive = self._keep_alive and self._chunked  # else its end is that of the connection
         self._write(self._head(status, headers, "Transfer-Encoding: chunked" if self._chunked else None, True))
@@ -144,6 +146,11 @@ class HttpReply:
         view = memoryview(data)
         self._left += [view[start : start + _SLICE] for start in range(0, len(data), _SLICE)]
         self._quiet()
+
+    def _first(self) -> None:
+        """A second answer would be taken for that to the next request."""
+        if self.begun:
+            raise RuntimeError("an answer has begun already")
 
     def _quiet(self) -> None:
         """Only between two events may a sign of life be sent."""
