@@ -114,12 +114,19 @@ class Daemon(msgspec.Struct):
     async def _watch(self) -> None:
         """Load what the first answer does not need, then follow the files for as long as the daemon runs."""
         await asyncio.sleep(_FIRST_THINGS_FIRST)
+        await asyncio.gather(
+            self._insist(self.metrics.load, "loading the metrics"),
+            self._insist(self.store.watch, "the watch over the configuration"),
+        )
+
+    @staticmethod
+    async def _insist(work: Callable[[], Coroutine[None, None, None]], what: str) -> None:
+        """Do it; what fails is begun once more in a moment."""
         while True:
             try:
-                await self.metrics.load()
-                await self.store.watch()
+                return await work()
             except Exception:
-                _log.exception("metrics or the watch over the configuration failed; once more in a moment")
+                _log.exception("%s failed; once more in a moment", what)
                 await asyncio.sleep(5)
 
     def _changed(self, snapshot: Snapshot) -> None:
