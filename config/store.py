@@ -43,6 +43,7 @@ from config.sealing import Keyring, binding, load_keyring
 
 _log = logging.getLogger("redeo.config")
 _DEBOUNCE_MS: Final = 100
+_STEP_MS = 100  # at which it looks whether it is to stop; each is a wake-up of an idle daemon
 _LOOK_MS: Final = 3000
 _READINGS: Final = 4
 _TOLD: Final = 4
@@ -297,7 +298,7 @@ class ConfigStore:
             *there,
             watch_filter=lambda _, path: path in mine,
             debounce=_DEBOUNCE_MS,
-            step=_DEBOUNCE_MS,
+            step=_STEP_MS,
             recursive=False,
             rust_timeout=_LOOK_MS,
             yield_on_timeout=True,

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from config import store
 from proxy.observe.log import JsonFormatter
 from tests.support.canary import Canaries
 from tests.support.daemon import Factory
@@ -23,6 +24,9 @@ pytest.register_assert_rewrite("tests.matrix")  # before anybody imports one of 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 CANARIES = pytest.StashKey[Canaries]()
+
+# What watches files sees that it is to stop at its next step: thousands of daemons would wait for that.
+store._STEP_MS = 5
 
 # `push` on every run; `campaign` round by round before a release (make fuzz): hypothesis keeps
 # every example of a run in memory. A database of failures belongs to a campaign.
