@@ -13,6 +13,7 @@ import logging
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -276,13 +277,15 @@ class ConfigStore:
         while True:
             there = {folder for folder in folders if folder.is_dir()}
             over = threading.Event()
+            thread = ThreadPoolExecutor(1, "redeo-watch")  # a place in the loop's own pool would be taken for good
             changes = self._changes(module.watch, there, over)
             try:
                 while there == {folder for folder in folders if folder.is_dir()}:
-                    await asyncio.to_thread(next, changes, None)
+                    await asyncio.get_running_loop().run_in_executor(thread, next, changes, None)
                     await self._reload_if_changed()
             finally:
                 over.set()
+                thread.shutdown(wait=False)
                 with suppress(ValueError):  # a thread still waits in it, and ends it
                     changes.close()
 
