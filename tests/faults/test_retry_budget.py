@@ -63,16 +63,20 @@ async def test_where_all_fail_each_is_told_soon(bench: Any) -> None:
 
 
 async def test_a_client_that_leaves_while_it_waits_is_not_asked_for(bench: Any) -> None:
-    crowd = Crowd(chat())
-    b = await bench(failing(), crowd)
-    asking = [asyncio.ensure_future(b.ask()) for _ in range(MANY)]
+    first, crowd = Crowd(failing()), Crowd(chat())
+    b = await bench(first, crowd)
+    asking = {str(n): asyncio.ensure_future(b.ask(user=str(n))) for n in range(MANY)}
+    await b.p.wait_requests(MANY)  # all of them, before its breaker opens
+    first.gate.set()
     await b.s.wait_requests(SHARE)
-    await asyncio.sleep(0.1)
-    for task in asking:
+    while await b.metric_sum("redeo_attempts_total", 'connection="alpha"') < MANY:
+        await asyncio.sleep(0.005)
+    asked = [asking.pop(received.json["user"]) for received in b.s.requests]
+    for task in asking.values():
         task.cancel()
-    await asyncio.gather(*asking, return_exceptions=True)
-    while b.server.daemon.front.engine.running:  # that a client has left shows a moment later
+    while len(b.server.daemon.front.engine.running) > SHARE:  # that a client has left shows a moment later
         await asyncio.sleep(0.005)
     crowd.gate.set()
+    assert {one.status for one in await asyncio.gather(*asked)} == {200}
     assert len(b.s.requests) == SHARE
-    b.left, b.beside = MANY, SHARE
+    b.left = MANY - SHARE
