@@ -19,6 +19,8 @@ from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _Er
 from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from proxy.outbox import Outbox
+
 _NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -26,7 +28,8 @@ Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 class Connection(RequestHandler):
     """See the module."""
 
-    __slots__ = ("_due",)
+    __slots__ = ("_due", "outbox")
+    outbox: Outbox
     ssl_context = peername = sockname = None  # of which aiohttp makes texts for each connection, and nobody reads them
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -79,7 +82,9 @@ class Connection(RequestHandler):
     async def start(self) -> None:
         """Answer one request after the other, until the connection is to be closed."""
         while not self._force_close:
-            if not self._messages:
+            if self._messages:
+                self.outbox.flush()  # not every answer to what comes behind another goes through it
+            else:
                 await self._asked()
             try:
                 if not await self._turn():

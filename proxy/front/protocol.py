@@ -24,6 +24,7 @@ from aiohttp.web_request import BaseRequest
 from proxy.dialects.envelope import Form, error_body
 from proxy.front.connection import Connection
 from proxy.front.errors import ID_HEADERS, Received, new_id
+from proxy.outbox import Outbox
 
 HEADER_SECONDS: Final = 10.0
 KEEPALIVE_SECONDS: Final = 75.0
@@ -39,9 +40,10 @@ class Protocol(Connection):
 
     __slots__ = ("_header_timer", "_patience", "_probing", "_silent", "_unsent", "_wire", "sign_of_life")
 
-    def __init__(self, *args: Any, patience: Callable[[], float], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, patience: Callable[[], float], outbox: Outbox, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._patience = patience
+        self.outbox = outbox
         self._header_timer: asyncio.TimerHandle | None = None
         self._silent = True  # nothing has come yet
         self._wire: asyncio.Transport | None = None  # kept by aiohttp only until it is to be closed
@@ -73,10 +75,12 @@ class Protocol(Connection):
             self._unsent = None
 
     def force_close(self) -> None:
+        self.outbox.flush()
         super().force_close()
         self._watch_unsent()
 
     def hang_up(self) -> None:
+        self.outbox.flush()
         super().hang_up()
         self._watch_unsent()
 
@@ -111,6 +115,7 @@ class Protocol(Connection):
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # aiohttp returns None, asyncio takes either
         """The client sends no more. Whether the connection stays: as long as there is something to answer."""
+        self.outbox.flush()  # what was answered a moment ago
         request = self._current_request
         if not (self._has_come() if request is None else _is_whole(request)):
             return False
@@ -125,6 +130,7 @@ class Protocol(Connection):
     def _probe(self, seconds: float) -> None:
         """Find out whether the client is still there: what is sent to one that has left comes back as a reset."""
         self._probing = None
+        self.outbox.flush()
         request, wire = self._current_request, self._wire
         if wire is None or wire.is_closing():
             return
@@ -201,6 +207,7 @@ class Server(web.Server):
     def __init__(self, handler: Any, *, request_factory: Any, patience: Callable[[], float], **kwargs: Any) -> None:
         super().__init__(handler, request_factory=request_factory, **kwargs)
         self._patience = patience
+        self._outbox = Outbox(self._loop)
         self._protocol_arguments = kwargs
         self.lost: Callable[[], None] | None = None  # called once for each connection that has ended
 
@@ -211,7 +218,7 @@ class Server(web.Server):
 
     def __call__(self) -> RequestHandler:
         arguments = {k: v for k, v in self._protocol_arguments.items() if k != "handler_cancellation"}
-        return Protocol(self, loop=self._loop, patience=self._patience, **arguments)
+        return Protocol(self, loop=self._loop, patience=self._patience, outbox=self._outbox, **arguments)
 
 
 class Runner(web.AppRunner):

@@ -128,6 +128,7 @@ class HttpReply:
 
     def abort(self) -> None:
         """Reset the connection, so that a body cut short cannot pass for whole."""
+        self._protocol.outbox.flush()
         transport = self._protocol.transport
         self._keep_alive = False
         self._sent()
@@ -162,7 +163,7 @@ class HttpReply:
             raise ClientGone
         self.begun = True
         self._request.writer.output_size += len(data)  # aiohttp and Protocol ask whether something is out
-        transport.write(data)
+        self._protocol.outbox.write(transport, data)
 
     def _head(self, status: int, headers: Iterable[tuple[str, str]], framing: str | None, full: bool) -> bytes:
         request = self._request
@@ -191,6 +192,7 @@ class HttpReply:
 async def write_response(request: Received, answer: web.StreamResponse, front: Front) -> web.StreamResponse:
     """What a handler made as aiohttp's response, written as all others are: with the ids of the request."""
     if not isinstance(answer, web.Response) or not isinstance(answer.body, bytes | None):
+        cast(Protocol, request.protocol).outbox.flush()  # aiohttp writes this one itself
         return answer
     if request.writer.output_size:
         if request.transport is not None:

@@ -7,12 +7,14 @@ A question is put here; what carries it stands beside: `request` (what goes out)
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from config.addresses import Reach, numeric, reach
 from config.model import Connection, Secret
 from proxy.fault import FaultKind
+from proxy.outbox import Outbox
 from proxy.upstream.answer import UpstreamResponse
 from proxy.upstream.dial import Tls
 from proxy.upstream.errors import UpstreamError, unaddressed
@@ -32,6 +34,7 @@ class Client:
         self._pools: dict[_Key, Pool] = {}
         self._known: dict[_Key, tuple[Pool, str]] = {}  # by base URL: the pool, and what its URLs begin with
         self._tls = Tls()
+        self._outbox: Outbox | None = None
 
     async def send(
         self, connection: Connection, request: UpstreamRequest, *, again: Callable[[], bool] | None = None
@@ -66,7 +69,8 @@ class Client:
         private = connection.spec.from_file or _is_loopback(host)
         pool = self._pools.get((origin, private))
         if pool is None:
-            pool = self._pools[origin, private] = Pool(base, self._tls, private=private)
+            outbox = self._outbox = self._outbox or Outbox(asyncio.get_running_loop())
+            pool = self._pools[origin, private] = Pool(base, self._tls, outbox, private=private)
         known = self._known[base, connection.spec.from_file] = pool, base[: len(origin)]
         return known
 

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from proxy.outbox import Outbox
     from proxy.upstream.request import Body, Pieces
 
 _JOINED: Final = 32 * 1024  # a body up to this is copied behind its head, for that costs less than a second write
@@ -20,10 +21,11 @@ ENOUGH: Final = 64 * 1024  # for the transport: with a slice on top it never has
 class Outgoing(asyncio.Protocol):
     """The half of a connection that writes. `drawn`: the body of the last request was begun to be read."""
 
-    __slots__ = ("_after", "_body", "_drained", "_full", "_sender", "_transport", "drawn", "loop")
+    __slots__ = ("_after", "_body", "_drained", "_full", "_sender", "_transport", "drawn", "loop", "outbox")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, outbox: Outbox) -> None:
         self.loop = loop
+        self.outbox = outbox
         self.drawn = False
         self._transport: asyncio.Transport | None = None
         self._body: memoryview | None = None  # what is still to be written
@@ -50,7 +52,7 @@ class Outgoing(asyncio.Protocol):
             transport.write(head)
             self._sender = self.loop.create_task(self._send(body))
         elif len(body) <= _JOINED:
-            transport.write(head + body)
+            self.outbox.write(transport, head + body)
         else:
             self._write_pieces(head, (body,))
 

@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from proxy.fault import FaultKind, Phase
+from proxy.outbox import Outbox
 from proxy.upstream.dial import Dialler, Tls
 from proxy.upstream.errors import UpstreamError, unaddressed
 from proxy.upstream.wire import Wire
@@ -20,7 +21,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 class Pool:
     """See the module. `host` is what requests say theirs is."""
 
-    def __init__(self, base_url: str, tls: Tls, *, private: bool) -> None:
+    def __init__(self, base_url: str, tls: Tls, outbox: Outbox, *, private: bool) -> None:
         """Raises UpstreamError where the base URL is none."""
         try:
             parts = urlsplit(base_url)
@@ -34,6 +35,7 @@ class Pool:
         self.host = shown if port == _PORTS[parts.scheme] else f"{shown}:{port}"
         self._dialler = Dialler(name, port, tls if parts.scheme == "https" else None, private=private)
         self.loop = asyncio.get_running_loop()
+        self.outbox = outbox
         self._idle: dict[Wire, None] = {}  # the one that has been so for longest stands first
         self._all: set[Wire] = set()
         self._sweeper: asyncio.TimerHandle | None = None

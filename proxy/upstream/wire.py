@@ -55,7 +55,7 @@ class Wire(Outgoing):
     )
 
     def __init__(self, pool: Pool) -> None:
-        super().__init__(pool.loop)
+        super().__init__(pool.loop, pool.outbox)
         self.heard = False
         self.since = 0.0
         self._pool = pool

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from config.model import Secret
 from proxy.fault import FaultKind
+from proxy.outbox import Outbox
 from proxy.upstream import answer as answers_of
 from proxy.upstream.answer import UpstreamResponse
 from proxy.upstream.client import UpstreamError
@@ -242,7 +243,7 @@ class Fed:
     """`async with Fed() as fed`: a question was put over a socket, and the test says what comes from that."""
 
     async def __aenter__(self) -> Fed:
-        self.pool = Pool("http://127.0.0.1:9", Tls(), private=True)
+        self.pool = Pool("http://127.0.0.1:9", Tls(), Outbox(asyncio.get_running_loop()), private=True)
         self.wire = Wire(self.pool)
         ours, self._theirs = socket.socketpair()
         self.transport, _ = await asyncio.get_running_loop().create_connection(lambda: self.wire, sock=ours)
