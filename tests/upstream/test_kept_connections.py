@@ -323,26 +323,30 @@ async def test_whoever_leaves_in_a_look_up_does_not_take_it_from_others(
     assert asked == 1  # what is known of a name is good for a while
 
 
-async def test_one_that_comes_about_after_the_end_is_closed(listen: Any, ask: Any) -> None:
-    heard, going = asyncio.Event(), asyncio.Event()
+@pytest.mark.usefixtures("listen")  # whose authority is trusted
+async def test_one_that_comes_about_after_the_end_is_closed(ask: Any) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     AUTHORITY.issue_cert("127.0.0.1").configure_cert(context)
+    loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
 
-    async def late(peer: Peer) -> None:
-        heard.set()
-        await going.wait()
-        await peer.writer.start_tls(context)
-        assert not await peer.end()
+    async def shake_hands(theirs: socket.socket) -> None:
+        with contextlib.suppress(ConnectionError):  # it is gone as soon as it is there
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: asyncio.StreamReaderProtocol(reader), theirs, ssl=context
+            )
+            assert not await reader.read()
+            transport.close()
 
-    listener = await listen(late)
-    asking = asyncio.ensure_future(ask(f"https://127.0.0.1:{listener.port}"))
-    await heard.wait()
-    await ask.client.close()
-    going.set()
-    with pytest.raises(UpstreamError) as found:
-        await asking
-    assert found.value.phase is Phase.NOT_SENT
-    await listener.peers[0].gone.wait()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        asking = asyncio.ensure_future(ask(f"https://127.0.0.1:{listening.getsockname()[1]}"))
+        theirs, _ = await loop.sock_accept(listening)
+        await ask.client.close()
+        shaking = asyncio.ensure_future(shake_hands(theirs))
+        with pytest.raises(UpstreamError, match="closed at once") as found:
+            await asking
+        assert found.value.phase is Phase.NOT_SENT
+        await shaking
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
