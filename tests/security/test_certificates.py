@@ -14,6 +14,7 @@ import trustme
 
 from config.model import Settings
 from config.schema import read
+from tests.support.daemon import UNHURRIED
 from tests.support.gates import ROOT, sources
 from tests.support.upstream import chat
 
@@ -114,7 +115,8 @@ async def test_who_cannot_prove_its_name_is_told_nothing(
     redeo: Any, provider: Any, trusting: None, impostor: Listener
 ) -> None:
     honest = await provider(chat(), tls=context(AUTHORITY, "127.0.0.1"))
-    server = await redeo({"alpha": {"base_url": f"https://127.0.0.1:{impostor.port}/v1"}, "beta": honest})
+    alpha = {"base_url": f"https://127.0.0.1:{impostor.port}/v1"}
+    server = await redeo({"alpha": alpha, "beta": honest}, routing={"timeouts": UNHURRIED})
     for streamed in (False, True):
         got = await server.chat(stream=streamed)
         assert (got.status, got.attempts) == (200, "alpha=tls beta=200"), got.body
@@ -131,9 +133,8 @@ async def test_who_cannot_prove_its_name_is_told_nothing(
 async def test_who_speaks_an_old_version_is_told_nothing(
     redeo: Any, provider: Any, trusting: None, impostor: Listener
 ) -> None:
-    server = await redeo(
-        {"alpha": {"base_url": f"https://127.0.0.1:{impostor.port}/v1"}, "beta": await provider(chat())}
-    )
+    alpha = {"base_url": f"https://127.0.0.1:{impostor.port}/v1"}
+    server = await redeo({"alpha": alpha, "beta": await provider(chat())}, routing={"timeouts": UNHURRIED})
     got = await server.chat()
     assert got.status == 200
     assert got.attempts in ("alpha=tls beta=200", "alpha=connect beta=200"), "as the other side ends the handshake"
@@ -160,7 +161,7 @@ async def test_the_environment_sends_nothing_through_a_proxy(
             monkeypatch.setenv(spelt, f"http://127.0.0.1:{thief.port}")
     monkeypatch.delenv("no_proxy", raising=False)
     up = await provider(chat())
-    server = await redeo({"alpha": up})
+    server = await redeo({"alpha": up}, routing={"timeouts": UNHURRIED})
     assert (await server.chat()).status == 200
     assert len(up.requests) == 1
     assert not thief.requests

@@ -14,11 +14,10 @@ from typing import Any
 import aiohttp
 
 from tests.support.canary import Canaries
-from tests.support.daemon import Answer
+from tests.support.daemon import UNHURRIED, Answer
 from tests.support.process import Process
 
 SECONDS = 20.0
-PATIENT = {"connect": 10, "first_byte": 20, "idle": 20, "total": 20, "before_answer": 20}  # none is to be reached
 
 
 class Crew:
@@ -118,7 +117,7 @@ async def crew(
         name: {"base_url": upstream.base_url, "default_model": f"{name}-model"}
         for name, upstream in (providers or {}).items()
     }
-    settings = {"workers": workers, "providers": entries, "routing": {"timeouts": PATIENT}} | settings
+    settings = {"workers": workers, "providers": entries, "routing": {"timeouts": UNHURRIED}} | settings
     daemon = Process(folder, canaries, config=json.dumps(settings))
     team = Crew(daemon, canaries, settings)
     try:

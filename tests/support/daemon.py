@@ -16,6 +16,7 @@ from tests.support.canary import Canaries
 from tests.support.upstream import Upstream
 
 FAST = {"connect": 1, "first_byte": 0.4, "idle": 0.4, "total": 2, "before_answer": 5}
+UNHURRIED = {"connect": 10, "first_byte": 20, "idle": 20, "total": 20, "before_answer": 20}  # none is to be reached
 
 
 @dataclass
