@@ -26,8 +26,8 @@ class Trial:
     attempter."""
 
     __slots__ = (
-        "_partial", "_place", "_ticket", "alone", "attempt", "bare", "call", "candidate", "follower", "job", "on_begun",
-        "reply", "routing", "seconds", "timeouts", "written",
+        "_partial", "_place", "_ticket", "alone", "attempt", "bare", "call", "candidate", "connection", "follower",
+        "job", "on_begun", "reply", "routing", "seconds", "timeouts", "written",
     )  # fmt: skip
 
     def __init__(
@@ -57,7 +57,7 @@ class Trial:
         self._ticket = ticket
         self._place = place
         self._partial = _NOTHING
-        connection = candidate.connection
+        self.connection = connection = candidate.connection
         self.attempt = Attempt(connection.provider, candidate.model or "", job.engine.now(), start=start)
         job.exchange.attempts.append(self.attempt)
 
@@ -100,7 +100,7 @@ class Trial:
         if outcome is None:
             attempt.usage = self._counted(self._partial)
             attempt.fault = attempt.fault or _OURS
-            job.engine.health.released(self.candidate.connection, self._ticket)
+            job.engine.health.released(self.connection, self._ticket)
             job.engine.observer.attempt_ended(job.exchange, attempt)
 
     def _counted(self, outcome: Outcome) -> Usage | None:
@@ -114,9 +114,10 @@ class Trial:
             self._place.give()
         self.job.engine.budget.tell()
 
-    def head(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    def head(self, headers: list[tuple[str, str]], missing: tuple[str, ...] = ()) -> list[tuple[str, str]]:
         """The client's headers: the provider's, and what the daemon says of itself."""
-        return [*headers, *self.job.headers({name for name, _ in headers}, (), self.attempt)]
+        given, dropped = {name for name, _ in headers}, self.dropped + missing
+        return [*headers, *self.job.headers(given, dropped, self.attempt)]
 
     def answered(self, status: int) -> None:
         """The provider has answered with this status."""
@@ -129,7 +130,7 @@ class Trial:
         self.attempt.part = True
         if self.on_begun is not None:
             self.on_begun()
-        self.job.engine.health.answering(self.candidate.connection, self._ticket)
+        self.job.engine.health.answering(self.connection, self._ticket)
         if self.follower is None:  # nobody else is sent it; a stream may stay open for long
             self.call.body, self.call.headers, self.call.fields = None, (), _NO_FIELDS
         self.free()
@@ -154,7 +155,7 @@ class Trial:
     def _settle(self, outcome: Outcome) -> None:
         """What the attempt says about its connection, and to those who watch."""
         job, attempt, fault = self.job, self.attempt, outcome.fault
-        connection, model, health = self.candidate.connection, self.candidate.model, job.engine.health
+        connection, model, health = self.connection, self.candidate.model, job.engine.health
         attempt.fault, attempt.usage, attempt.ended_for = fault, self._counted(outcome), outcome.ended_for
         if fault is None:
             health.succeeded(connection, model, self._ticket)
