@@ -83,7 +83,6 @@ class Trial:
             raise
         finally:
             self._over(outcome)
-        self._settle(outcome)
         return outcome
 
     def begin(self, seconds: float, reply: Reply, *, alone: Callable[[], bool] | None = None) -> asyncio.Task[Outcome]:
@@ -93,15 +92,28 @@ class Trial:
         return task
 
     def _over(self, outcome: Outcome | None) -> None:
-        """It has ended; without an outcome, all that is to be said of it is said here."""
-        job, attempt = self.job, self.attempt
-        attempt.ended = job.engine.now()
-        self.free()
+        """It has ended: what that says about its connection, and to those who watch. None: nobody waits for it."""
+        engine, attempt = self.job.engine, self.attempt
+        attempt.ended = engine.now()
+        attempt.usage = self._counted(self._partial if outcome is None else outcome)
         if outcome is None:
-            attempt.usage = self._counted(self._partial)
             attempt.fault = attempt.fault or _OURS
-            job.engine.health.released(self.connection, self._ticket)
-            job.engine.observer.attempt_ended(job.exchange, attempt)
+            engine.health.released(self.connection, self._ticket)
+        else:
+            attempt.fault, attempt.ended_for = outcome.fault, outcome.ended_for
+            self._judged(outcome.fault)
+        engine.observer.attempt_ended(self.job.exchange, attempt)
+        self.free()
+
+    def _judged(self, fault: Fault | None) -> None:
+        """Tell how it went; of one that does not count tokens that says little, for it may answer well."""
+        connection, model, health = self.connection, self.candidate.model, self.job.engine.health
+        if fault is None:
+            health.succeeded(connection, model, self._ticket)
+        elif fault.falls_back and not self.job.counting and not self._hurried(fault):
+            health.failed(connection, model, fault, self._ticket)
+        else:
+            health.released(connection, self._ticket)
 
     def _counted(self, outcome: Outcome) -> Usage | None:
         """What this provider has counted: of a stream that was gone on with, the client is told the sum."""
@@ -151,17 +163,3 @@ class Trial:
         """Whether others had taken most of the time in which it was to speak: its silence says little of it."""
         silent = fault.kind is FaultKind.TIMEOUT and fault.status is None
         return silent and self.seconds * 2 < self.timeouts.first_byte
-
-    def _settle(self, outcome: Outcome) -> None:
-        """What the attempt says about its connection, and to those who watch."""
-        job, attempt, fault = self.job, self.attempt, outcome.fault
-        connection, model, health = self.connection, self.candidate.model, job.engine.health
-        attempt.fault, attempt.usage, attempt.ended_for = fault, self._counted(outcome), outcome.ended_for
-        if fault is None:
-            health.succeeded(connection, model, self._ticket)
-        elif fault.falls_back and not job.counting and not self._hurried(fault):  # it may answer well and not count
-            health.failed(connection, model, fault, self._ticket)
-        else:
-            health.released(connection, self._ticket)
-        job.engine.observer.attempt_ended(job.exchange, attempt)
-        job.engine.budget.tell()
