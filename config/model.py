@@ -143,7 +143,7 @@ class Auth(msgspec.Struct, frozen=True):
     name: str = ""
 
 
-class Route(msgspec.Struct, frozen=True):
+class Route(msgspec.Struct, frozen=True, dict=True):
     """Where one operation of a provider is.
 
     `path` is appended to the base URL; a path that begins with `../` first drops that many segments from it
@@ -166,7 +166,7 @@ class Route(msgspec.Struct, frozen=True):
         """Whether this model is served so; a name that is not known yet may be."""
         return model is None or meant(self.only, model)
 
-    @property
+    @cached_property
     def model_in_path(self) -> bool:
         """Whether the path names the model."""
         return "{model}" in self.path or "{base_model}" in self.path

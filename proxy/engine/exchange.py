@@ -13,7 +13,7 @@ import msgspec
 
 from proxy.dialects.request import BadRequest
 from proxy.engine.budget import FREE, Place
-from proxy.engine.call import Call, Reply
+from proxy.engine.call import Call
 from proxy.engine.closing import Closing
 from proxy.engine.job import Job
 from proxy.engine.makers import is_refused
@@ -77,7 +77,7 @@ class Run(msgspec.Struct):
         else:
             over = False
             while not over and (trial := await self._next()) is not None:
-                over = await self._follow(trial, await trial.run(*self._means(trial), alone=self._alone(trial)))
+                over = await self._follow(trial, await trial.run())
         if not over:
             await self._closing.give_up(chosen)
 
@@ -93,7 +93,7 @@ class Run(msgspec.Struct):
 
     async def _race(self, hedge_after: float) -> bool:
         """Whether one of the candidates has answered; a second one is asked beside each that is silent for so long."""
-        race = self._racing = Race(hedge_after, self._start, self.engine.attempter.interrupt)
+        race = self._racing = Race(hedge_after, self._next, self.engine.attempter.interrupt)
         try:
             while (ended := await race.ended()) is not None:
                 trial, outcome = ended
@@ -109,20 +109,8 @@ class Run(msgspec.Struct):
             await race.leave()
         return False
 
-    async def _start(self, hedge: bool) -> tuple[Trial, Callable[[], asyncio.Task[Outcome]]] | None:
-        trial = await self._next(Start.HEDGE if hedge else Start.PLAIN)
-        if trial is None:
-            return None
-        means, alone = self._means(trial), self._alone(trial)
-        return trial, lambda: trial.begin(*means, alone=alone)
-
-    def _means(self, trial: Trial) -> tuple[float, Reply]:
-        return max(0.001, self.job.seconds_left(trial.candidate)), self.job.reply
-
     def _alone(self, trial: Trial) -> Callable[[], bool] | None:
         """Where text must not drip: what says whether there is nobody to leave this one for."""
-        if self.job.snapshot.settings.routing.min_chars_per_second <= 0:
-            return None
         who = trial.candidate.connection.provider
 
         def alone() -> bool:
@@ -199,7 +187,10 @@ class Run(msgspec.Struct):
         if ticket is None:
             return None
         follower = rescue.beginning if rescue is not None else None
-        return Trial(self.job, candidate, written, ticket, place, start=start, follower=follower)
+        trial = Trial(self.job, candidate, written, ticket, place, start=start, follower=follower)
+        if start is not Start.RESCUE and trial.routing.min_chars_per_second > 0:
+            trial.alone = self._alone(trial)
+        return trial
 
     async def _place(self, candidate: Candidate, start: Start) -> Place | None:
         """A place of the retry budget, which a first attempt and one at a connection that is well do not need."""
@@ -305,7 +296,8 @@ class Run(msgspec.Struct):
     async def _more(self) -> tuple[Trial, Outcome] | None:
         """The next one that has begun to go on with the text, at its end; None where there is nobody."""
         while (trial := await self._next(Start.RESCUE)) is not None:
-            outcome = await trial.run(max(0.001, self.job.seconds_left(trial.candidate)), Going(self.job.reply))
+            trial.reply = Going(self.job.reply)
+            outcome = await trial.run()
             if outcome.committed:
                 return trial, outcome
             if outcome.fault is not None and outcome.fault.blame is Blame.GATEWAY:
@@ -358,4 +350,4 @@ class Run(msgspec.Struct):
             return True
         follower = self._rescue.beginning if self._rescue is not None else None
         again = Trial(self.job, candidate, written, ticket, bare=True, follower=follower)
-        return await self._follow(again, await again.run(*self._means(again)))
+        return await self._follow(again, await again.run())

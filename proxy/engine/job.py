@@ -37,12 +37,13 @@ class Job(msgspec.Struct):
         return candidate.connection.timeouts(candidate.model, self.snapshot.settings.routing.timeouts)
 
     def seconds_left(self, candidate: Candidate) -> float:
-        """How long this candidate may take until its first content.
+        """How long this candidate may take until its first content."""
+        return self.left(self.timeouts(candidate))
 
-        A clock set for it alone may be longer than what all attempts together are given.
-        """
+    def left(self, own: Timeouts) -> float:
+        """The same of one who has these clocks. They may be longer than what all attempts together are given."""
         base = self.snapshot.settings.routing.timeouts
-        first_byte = self.timeouts(candidate).first_byte
+        first_byte = own.first_byte
         together = base.before_answer if first_byte <= base.first_byte else max(base.before_answer, first_byte)
         since = self.exchange.started if self.since is None else self.since
         return min(first_byte, together - (self.engine.now() - since))

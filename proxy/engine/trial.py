@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from proxy.engine.budget import Place
+from proxy.engine.budget import FREE, Place
 from proxy.engine.call import ClientGone, Reply, Unfinished
 from proxy.engine.job import Job
 from proxy.engine.outcome import Follower, Outcome
@@ -23,7 +23,10 @@ _OURS = Fault(FaultKind.GATEWAY, "the daemon failed")
 class Trial:
     """`written`: what is sent instead of the client's own bytes; `bare`: without what only another can read;
     `place`: of the retry budget; `follower`: of what goes out, where another may go on with it. An Order of the
-    attempter."""
+    attempter. The clock until its first content runs from now on.
+
+    `alone`: its text must not drip unless this says so; `on_begun` is called before the head of its answer is made.
+    """
 
     __slots__ = (
         "_partial", "_place", "_ticket", "alone", "attempt", "bare", "call", "candidate", "connection", "follower",
@@ -36,7 +39,7 @@ class Trial:
         candidate: Candidate,
         written: Written | None,
         ticket: Ticket,
-        place: Place | None = None,
+        place: Place = FREE,
         *,
         bare: bool = False,
         start: Start = Start.PLAIN,
@@ -49,11 +52,11 @@ class Trial:
         self.bare = bare
         self.routing = job.snapshot.settings.routing
         self.timeouts = job.timeouts(candidate)
-        self.seconds = 0.0
-        self.reply = job.reply
+        self.seconds = max(0.001, job.left(self.timeouts))
+        self.reply: Reply = job.reply
         self.alone: Callable[[], bool] | None = None
         self.follower = follower
-        self.on_begun: Callable[[], None] | None = None  # called before the head of its answer is made
+        self.on_begun: Callable[[], None] | None = None
         self._ticket = ticket
         self._place = place
         self._partial = _NOTHING
@@ -66,10 +69,9 @@ class Trial:
         """What this connection could not be told."""
         return self.written.dropped if self.written is not None else ()
 
-    async def run(self, seconds: float, reply: Reply, *, alone: Callable[[], bool] | None = None) -> Outcome:
-        """Make the attempt, `seconds` until its first content. `alone`: its text must not drip unless this says so."""
+    async def run(self) -> Outcome:
+        """Make the attempt."""
         job, outcome = self.job, None
-        self.seconds, self.reply, self.alone = seconds, reply, alone
         try:
             outcome = await job.engine.attempter.run(self)
         except ClientGone:
@@ -85,9 +87,9 @@ class Trial:
             self._over(outcome)
         return outcome
 
-    def begin(self, seconds: float, reply: Reply, *, alone: Callable[[], bool] | None = None) -> asyncio.Task[Outcome]:
+    def begin(self) -> asyncio.Task[Outcome]:
         """The same in a task of its own, accounted also where that is cancelled before it has come to anything."""
-        task = asyncio.ensure_future(self.run(seconds, reply, alone=alone))
+        task = asyncio.ensure_future(self.run())
         task.add_done_callback(lambda _: self._over(None) if self.attempt.ended is None else None)
         return task
 
@@ -122,8 +124,7 @@ class Trial:
 
     def free(self) -> None:
         """Give back what was only needed until it was clear how it goes."""
-        if self._place is not None:
-            self._place.give()
+        self._place.give()
         self.job.engine.budget.tell()
 
     def head(self, headers: list[tuple[str, str]], missing: tuple[str, ...] = ()) -> list[tuple[str, str]]:
