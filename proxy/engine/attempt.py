@@ -68,9 +68,12 @@ class Attempter(msgspec.Struct, frozen=True):
     async def run(self, order: Order) -> Outcome:
         """One attempt to its end."""
         started, dog = self.now(), Watchdog(self.ticker)
-        sending = None if order.call.upload is None else _sending(order, dog, self.now)
+        sending: Sending | None = None
         response: UpstreamResponse | None = None
         try:
+            if order.call.upload is not None:
+                model = other_model(order.call, order.candidate)
+                sending = Sending(order.call.upload, model, dog, self.now, order.seconds)
             with dog:
                 dog.arm(FaultKind.TIMEOUT, order.seconds)
                 response, hide = await self._sent(order, sending)
@@ -198,13 +201,6 @@ def _choices(call: Call, relay: Relay) -> int:
         return 1
     wanted = splice.field(call.body, "n")
     return wanted if isinstance(wanted, int) and 1 <= wanted <= 1000 else 1
-
-
-def _sending(order: Order, dog: Watchdog, now: Callable[[], float]) -> Sending | None:
-    upload = order.call.upload
-    if upload is None:
-        return None
-    return Sending(upload, other_model(order.call, order.candidate), dog, now, order.seconds)
 
 
 def _judged(connection: Connection, wall: Callable[[], datetime], error: Mapping[str, Any]) -> tuple[Fault, Said]:

@@ -10,7 +10,7 @@ from config.model import Snapshot, Timeouts
 from proxy.dialects.counting import COUNTS
 from proxy.engine import told
 from proxy.engine.call import Call, Reply
-from proxy.fault import Attempt, Exchange
+from proxy.fault import Exchange
 from proxy.routing import Candidate
 
 if TYPE_CHECKING:
@@ -59,8 +59,6 @@ class Job(msgspec.Struct):
             exchange.upstream_seconds += max(0.0, end - max(attempt.started, until))
             until = max(until, end)
 
-    def headers(
-        self, given: set[str], dropped: tuple[str, ...] = (), attempt: Attempt | None = None
-    ) -> list[tuple[str, str]]:
-        """What the daemon says of itself on the answer. `attempt`: whose answer it is, where it is not the last's."""
-        return told.headers(self.call, self.exchange, given, dropped, attempt)
+    def headers(self, given: set[str], dropped: tuple[str, ...]) -> list[tuple[str, str]]:
+        """What the daemon says of itself on an answer that is not an attempt's."""
+        return told.headers(self.call, self.exchange, given, dropped)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from proxy.engine import told
 from proxy.engine.budget import FREE, Place
 from proxy.engine.call import ClientGone, Reply, Unfinished
 from proxy.engine.job import Job
@@ -129,8 +130,8 @@ class Trial:
 
     def head(self, headers: list[tuple[str, str]], missing: tuple[str, ...] = ()) -> list[tuple[str, str]]:
         """The client's headers: the provider's, and what the daemon says of itself."""
-        given, dropped = {name for name, _ in headers}, self.dropped + missing
-        return [*headers, *self.job.headers(given, dropped, self.attempt)]
+        given, exchange = {name for name, _ in headers}, self.job.exchange
+        return headers + told.headers(self.call, exchange, given, self.dropped + missing, self.attempt)
 
     def answered(self, status: int) -> None:
         """The provider has answered with this status."""

@@ -23,6 +23,7 @@ from proxy.fault import Attempt, Exchange, FaultKind, Observer
 
 _MAX_CHARS: Final = 2000
 _FIELDS: Final = "redeo"
+_LINE: Final = b'{"time":"%b.%03dZ","level":"info","logger":"redeo.request","message":"request",%b\n'
 _SECRETS: Final = re.compile(
     r"(?i)(bearer\s+|(?:api[-_]?key|authorization)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;]{8,}"
     r"|\b(?:sk|rd|xai|gsk|pplx|hf|nvapi|fw|AIza|AKIA|ghp|github_pat)[-_A-Za-z0-9.]{12,}"
@@ -244,8 +245,8 @@ def _line(fields: dict[str, Any]) -> bytes:
     rest = encode(fields)
     if not rest.isascii():
         rest = json.dumps(fields, ensure_ascii=True).encode()
-    head = f'{{"time":"{_stamp(time.time())}","level":"info","logger":"redeo.request","message":"request",'
-    return b"%b%b\n" % (head.encode(), rest[1:])
+    second, milliseconds = divmod(time.time_ns() // 1_000_000, 1000)
+    return _LINE % (_second(second).encode(), milliseconds, rest[1:])
 
 
 def _fields_of(exchange: Exchange) -> dict[str, Any]:
