@@ -1,7 +1,6 @@
 """The values that everything else reads: settings, providers, connections, the snapshot of them all.
 
-Frozen, without I/O. Who reads files: `config.store` and the modules below it. Who decides the order in
-which connections are tried for one request: `proxy.routing.plan`.
+Frozen, without I/O. Who reads files: `config.store`. In which order connections are tried: `proxy.routing.plan`.
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from functools import cached_property, lru_cache
+from functools import cached_property
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-import msgspec
 import msgspec.structs
 
 from config.continuing import Continues, meant
@@ -145,7 +143,7 @@ class Auth(msgspec.Struct, frozen=True):
     name: str = ""
 
 
-class Route(msgspec.Struct, frozen=True):
+class Route(msgspec.Struct, frozen=True, dict=True):
     """Where one operation of a provider is.
 
     `path` is appended to the base URL; a path that begins with `../` first drops that many segments from it
@@ -168,7 +166,7 @@ class Route(msgspec.Struct, frozen=True):
         """Whether this model is served so; a name that is not known yet may be."""
         return model is None or meant(self.only, model)
 
-    @property
+    @cached_property
     def model_in_path(self) -> bool:
         """Whether the path names the model."""
         return "{model}" in self.path or "{base_model}" in self.path
@@ -239,13 +237,17 @@ class Connection(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def origin(self) -> str:
         """`scheme://host[:port]` of where its requests go."""
-        parts = urlsplit(self.base_url)
-        return f"{parts.scheme}://{parts.netloc}"
+        return "://".join(urlsplit(self.base_url)[:2])
 
     @cached_property
     def identity(self) -> str:
         """What makes observed facts about this connection stay true: id, address, key."""
         return f"{self.provider}|{self.base_url}|{self.secret.fingerprint if self.secret else '-'}"
+
+    @cached_property
+    def kept(self) -> dict[object, Any]:
+        """What was worked out of it, by whom and for whatever: as long as it stands, and no longer."""
+        return {}
 
     def timeouts(self, model: str | None, base: Timeouts) -> Timeouts:
         """The clocks for requests of this model: `base`, with those that are set for the provider, then the model."""
@@ -270,9 +272,8 @@ class Connection(msgspec.Struct, frozen=True, dict=True):
     def continues(self, operation: Operation, model: str | None) -> Continues | None:
         """How this model is asked, by this operation, to go on from a given beginning; None where it cannot be."""
         route = self.spec.speaks.get(operation)
-        if route is None or route.continues is None or not route.serves(model):
-            return None
-        return route.continues if route.continues.serves(model) else None
+        further = route.continues if route is not None and route.serves(model) else None
+        return further if further is not None and further.serves(model) else None
 
     def continuing(self, model: str | None, first: Operation) -> Operation | None:
         """By which operation this model can be asked to go on from a beginning, by `first` if that is one of them."""
@@ -308,7 +309,6 @@ class Connection(msgspec.Struct, frozen=True, dict=True):
         return join_url(self.base_url, path) + tail
 
 
-@lru_cache(1024)
 def join_url(base: str, path: str) -> str:
     """`path` appended to `base`; leading `../` drop segments of the base; a doubled version is written once."""
     base = base.rstrip("/")

@@ -156,6 +156,12 @@ class Exchange(msgspec.Struct):
     fault: Fault | None = None
     generation: int = 0
 
+    @property
+    def labels(self) -> str:
+        """Of all attempts, in the order in which they began."""
+        attempts = self.attempts
+        return attempts[0].label if len(attempts) == 1 else " ".join([attempt.label for attempt in attempts])
+
 
 class Observer(Protocol):
     """Hears what was done; never alters it."""

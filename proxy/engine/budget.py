@@ -40,7 +40,7 @@ class Budget:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left()):
                     await self.changed()
-        return Place()
+        return FREE
 
     async def changed(self) -> None:
         """Until a place is given back, or something was learned of a connection."""
@@ -77,3 +77,6 @@ class Place:
         budget, self._budget = self._budget, None
         if budget is not None:
             budget._give()
+
+
+FREE: Final = Place()  # where none is needed

@@ -24,29 +24,31 @@ class ClockExpired(Exception):
 class Ticker:
     """One timer of a loop for all its watchdogs, for what most of them wait for never comes. Owns who is watched."""
 
-    __slots__ = ("_at", "_handle", "_watched", "loop")
+    __slots__ = ("_handle", "_watched", "at", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._watched: set[Watchdog] = set()
         self._handle: asyncio.TimerHandle | None = None
-        self._at = inf  # when the timer looks at all of them
+        self.at = inf  # when the timer looks at all of them
 
-    def watch(self, dog: Watchdog, due: float) -> None:
-        """Look at it no later than then."""
+    def watch(self, dog: Watchdog) -> None:
+        """Until it leaves."""
         self._watched.add(dog)
-        if due < self._at:
-            if self._handle is not None:
-                self._handle.cancel()
-            self._at = due
-            self._handle = self.loop.call_at(due, self._look)
+
+    def look(self, due: float) -> None:
+        """At all of them, at this time already."""
+        if self._handle is not None:
+            self._handle.cancel()
+        self.at = due
+        self._handle = self.loop.call_at(due, self._look)
 
     def leave(self, dog: Watchdog) -> None:
         """No more. The timer runs on for the others."""
         self._watched.discard(dog)
 
     def _look(self) -> None:
-        self._handle, self._at = None, inf
+        self._handle, self.at = None, inf
         now, earliest = self.loop.time(), inf
         for dog in tuple(self._watched):
             if dog.due is None:
@@ -56,8 +58,7 @@ class Ticker:
             elif dog.due < earliest:
                 earliest = dog.due
         if earliest < inf:
-            self._at = earliest
-            self._handle = self.loop.call_at(earliest, self._look)
+            self.look(earliest)
 
 
 class Watchdog:
@@ -77,15 +78,18 @@ class Watchdog:
         self._kind = FaultKind.TIMEOUT
         self._seconds = 0.0
         self._fired = False
+        ticker.watch(self)
 
     def __enter__(self) -> Watchdog:
         return self
 
     def arm(self, kind: FaultKind, seconds: float) -> None:
         """From now, `seconds` until ClockExpired(kind)."""
+        ticker = self._ticker
         self._kind, self._seconds = kind, seconds
-        self.due = due = self._ticker.loop.time() + seconds
-        self._ticker.watch(self, due)
+        self.due = due = ticker.loop.time() + seconds
+        if due < ticker.at:
+            ticker.look(due)
 
     def rest(self) -> None:
         """Stop the clock until it is armed again."""

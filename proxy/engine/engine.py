@@ -65,7 +65,7 @@ class Engine:
         exchange.generation = snapshot.generation
         self.observer.exchange_started(exchange)
         try:
-            await Run(Job(self, call, snapshot, reply, exchange)).serve()
+            await Run.of(Job(self, call, snapshot, reply, exchange)).serve()
         except ClientGone:
             exchange.fault = Fault(FaultKind.CLIENT_GONE, "the client left")
             reply.abort()

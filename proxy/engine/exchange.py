@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from proxy.dialects.request import BadRequest
-from proxy.engine.budget import Place
-from proxy.engine.call import Reply
+from proxy.engine.budget import FREE, Place
+from proxy.engine.call import Call
 from proxy.engine.closing import Closing
 from proxy.engine.job import Job
 from proxy.engine.makers import is_refused
@@ -24,29 +27,39 @@ from proxy.engine.trial import Trial
 from proxy.fault import SHUTTING_DOWN, Blame, Fault, FaultKind, Start
 from proxy.routing import Candidate, NoPlan, Target, needs_lists, plan
 
+if TYPE_CHECKING:
+    from proxy.engine.engine import Engine
 
-class Run:
+
+class Run(msgspec.Struct):
     """One request on its way through its candidates."""
 
-    __slots__ = (
-        "_closing", "_needed", "_queue", "_racing", "_rescue", "_searching", "_spent", "_translation", "call", "engine",
-        "job",
-    )  # fmt: skip
+    job: Job
+    engine: Engine
+    call: Call
+    _translation: Translation
+    _queue: list[Candidate] = []
+    _spent: tuple[str, ...] = ()  # an alias may name several models of a connection that has failed by now
+    _needed: int = 0  # tokens of context: more than that of whoever said that the request is too long
+    _last_word: Closing | None = None
+    _rescue: Rescue | None = None
+    _racing: Race | None = None
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.engine = job.engine
-        self.call = job.call
-        self._translation = Translation(job.call, job.engine.attempter.wall, job.engine.makers.among(job.call))
-        self._closing = Closing(job)
-        self._queue: list[Candidate] = []
-        self._spent: tuple[str, ...] = ()  # an alias may name several models of a connection that has failed by now
-        self._needed = 0  # tokens of context: more than that of whoever said that the request is too long
-        self._searching = searching(job.call)
-        self._rescue: Rescue | None = None
-        self._racing: Race | None = None
+    @classmethod
+    def of(cls, job: Job) -> Run:
+        """That of this request."""
+        call, engine = job.call, job.engine
+        return cls(job, engine, call, Translation(call, engine.attempter.wall, engine.makers.among(call)))
+
+    @property
+    def _closing(self) -> Closing:
+        """Made for those who need it: not everything goes well."""
+        if self._last_word is None:
+            self._last_word = Closing(self.job)
+        return self._last_word
 
     async def serve(self) -> None:
+        """To its end."""
         engine, job = self.engine, self.job
         if needs_lists(job.snapshot, self.call.model):
             await engine.lists.ensure(job.snapshot.connections)
@@ -54,30 +67,33 @@ class Run:
         try:
             chosen = plan(self._targets(), engine.health, routing.max_attempts)
         except NoPlan as exc:
-            if exc.answer.code == "operation_not_supported" and await self._closing.estimated():
-                return
-            job.exchange.fault = exc.fault
-            await self._closing.refuse(exc.answer)
+            await self._unplanned(exc)
             return
-        self._queue.extend(chosen.candidates)
-        self._rescue = Rescue.of(job, self._translation, chosen.candidates) if routing.rescue else None
-        several = len(self._queue) > 1 and self.call.upload is None  # which goes to one at a time
-        hedges = routing.hedge_after is not None and several and may_be_doubled(self.call)
-        if await (self._race(routing.hedge_after or 0.0) if hedges else self._one_by_one()):
-            return
-        await self._closing.give_up(chosen)
+        self._queue = list(chosen.candidates)
+        if routing.rescue:
+            self._rescue = Rescue.of(job, self._translation, chosen.candidates)
+        if routing.hedge_after is not None and self._hedges():
+            over = await self._race(routing.hedge_after)
+        else:
+            over = False
+            while not over and (trial := await self._next()) is not None:
+                over = await self._follow(trial, await trial.run())
+        if not over:
+            await self._closing.give_up(chosen)
 
-    async def _one_by_one(self) -> bool:
-        """Whether one of the candidates has answered, or ended it."""
-        while (trial := await self._next()) is not None:
-            outcome = await trial.run(*self._means(trial), alone=self._alone(trial))
-            if await self._follow(trial, outcome):
-                return True
-        return False
+    async def _unplanned(self, why: NoPlan) -> None:
+        """Nobody can be asked."""
+        if why.answer.code != "operation_not_supported" or not await self._closing.estimated():
+            self.job.exchange.fault = why.fault
+            await self._closing.refuse(why.answer)
+
+    def _hedges(self) -> bool:
+        """Whether two may be asked at once; an upload goes to one at a time."""
+        return len(self._queue) > 1 and self.call.upload is None and may_be_doubled(self.call)
 
     async def _race(self, hedge_after: float) -> bool:
-        """The same with a second one beside each that is silent for so long."""
-        race = self._racing = Race(hedge_after, self._start, self.engine.attempter.interrupt)
+        """Whether one of the candidates has answered; a second one is asked beside each that is silent for so long."""
+        race = self._racing = Race(hedge_after, self._next, self.engine.attempter.interrupt)
         try:
             while (ended := await race.ended()) is not None:
                 trial, outcome = ended
@@ -93,20 +109,8 @@ class Run:
             await race.leave()
         return False
 
-    async def _start(self, hedge: bool) -> tuple[Trial, Callable[[], asyncio.Task[Outcome]]] | None:
-        trial = await self._next(Start.HEDGE if hedge else Start.PLAIN)
-        if trial is None:
-            return None
-        means, alone = self._means(trial), self._alone(trial)
-        return trial, lambda: trial.begin(*means, alone=alone)
-
-    def _means(self, trial: Trial) -> tuple[float, Reply]:
-        return max(0.001, self.job.seconds_left(trial.candidate)), self.job.reply
-
     def _alone(self, trial: Trial) -> Callable[[], bool] | None:
         """Where text must not drip: what says whether there is nobody to leave this one for."""
-        if self.job.snapshot.settings.routing.min_chars_per_second <= 0:
-            return None
         who = trial.candidate.connection.provider
 
         def alone() -> bool:
@@ -134,7 +138,8 @@ class Run:
     async def _next(self, start: Start = Start.PLAIN) -> Trial | None:
         """The next candidate that can be asked, let through; None where there is none (for a hedge: none at once)."""
         while (candidate := self._first(start)) is not None:
-            place = await self._place(candidate, start)
+            first = not self.job.exchange.attempts and start is not Start.HEDGE
+            place = FREE if first else await self._place(candidate, start)
             if place is None:
                 return None
             self._queue.remove(candidate)
@@ -182,15 +187,16 @@ class Run:
         if ticket is None:
             return None
         follower = rescue.beginning if rescue is not None else None
-        return Trial(self.job, candidate, written, ticket, place, start=start, follower=follower)
+        trial = Trial(self.job, candidate, written, ticket, place, start=start, follower=follower)
+        if start is not Start.RESCUE and trial.routing.min_chars_per_second > 0:
+            trial.alone = self._alone(trial)
+        return trial
 
     async def _place(self, candidate: Candidate, start: Start) -> Place | None:
         """A place of the retry budget, which a first attempt and one at a connection that is well do not need."""
         engine, connection, model = self.engine, candidate.connection, candidate.model
         if start is Start.HEDGE:
             return engine.budget.take()
-        if not self.job.exchange.attempts:
-            return Place()
         return await engine.budget.place(
             lambda: not engine.health.proven(connection, model), lambda: self.job.seconds_left(candidate)
         )
@@ -204,7 +210,7 @@ class Run:
             raise RuntimeError("an attempt ended with neither an answer nor a fault")
         if fault.blame is Blame.GATEWAY:
             return Then.OURS
-        if self._searching and is_absent(fault):
+        if is_absent(fault) and searching(call):
             return Then.NEXT
         if self.job.counting and (trial.candidate.via is not None or fault.falls_back):
             return Then.NEXT  # the next one, or an estimate
@@ -225,12 +231,14 @@ class Run:
 
     async def _follow(self, trial: Trial, outcome: Outcome) -> bool:
         """Do what follows; whether the request is over with it."""
-        fault, candidate, closing = outcome.fault, trial.candidate, self._closing
         then = self._then(trial, outcome)
         if then is Then.OVER:
-            self._begun(trial, outcome)
-            self._answered(*await self._gone_on(trial, outcome))
+            if outcome.close is not None:
+                self._begun(trial, outcome)
+                trial, outcome = await self._gone_on(trial, outcome)
+            self._answered(trial, outcome)
             return True
+        fault, candidate, closing = outcome.fault, trial.candidate, self._closing
         assert fault is not None
         closing.refusal, closing.dropped = outcome.refusal, trial.dropped
         if then is Then.BARE:
@@ -288,7 +296,8 @@ class Run:
     async def _more(self) -> tuple[Trial, Outcome] | None:
         """The next one that has begun to go on with the text, at its end; None where there is nobody."""
         while (trial := await self._next(Start.RESCUE)) is not None:
-            outcome = await trial.run(max(0.001, self.job.seconds_left(trial.candidate)), Going(self.job.reply))
+            trial.reply = Going(self.job.reply)
+            outcome = await trial.run()
             if outcome.committed:
                 return trial, outcome
             if outcome.fault is not None and outcome.fault.blame is Blame.GATEWAY:
@@ -298,7 +307,7 @@ class Run:
 
     def _learn(self, candidate: Candidate, fault: Fault, outcome: Outcome) -> None:
         """What an attempt says of those that are still to come."""
-        if self._searching and is_absent(fault):
+        if is_absent(fault) and searching(self.call):
             self._closing.absent(fault, outcome.refusal)
         if fault.kind is FaultKind.CONTEXT_LENGTH:
             self._needed = max(self._needed, self._larger(candidate))
@@ -320,7 +329,8 @@ class Run:
         exchange.usage_estimated = trial.written is not None and bool(
             trial.written.more and trial.written.more.estimated
         )
-        self.engine.makers.learn(outcome.sealed, origin_of(connection))
+        if outcome.sealed:
+            self.engine.makers.learn(outcome.sealed, origin_of(connection))
         if self.call.operation in KEEPING and self.call.method == "POST":
             self.engine.owners.learn(
                 outcome.made, connection, kept=trial.written is None or not trial.written.translated
@@ -340,4 +350,4 @@ class Run:
             return True
         follower = self._rescue.beginning if self._rescue is not None else None
         again = Trial(self.job, candidate, written, ticket, bare=True, follower=follower)
-        return await self._follow(again, await again.run(*self._means(again)))
+        return await self._follow(again, await again.run())

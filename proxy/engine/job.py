@@ -10,7 +10,7 @@ from config.model import Snapshot, Timeouts
 from proxy.dialects.counting import COUNTS
 from proxy.engine import told
 from proxy.engine.call import Call, Reply
-from proxy.fault import Attempt, Exchange
+from proxy.fault import Exchange
 from proxy.routing import Candidate
 
 if TYPE_CHECKING:
@@ -37,12 +37,13 @@ class Job(msgspec.Struct):
         return candidate.connection.timeouts(candidate.model, self.snapshot.settings.routing.timeouts)
 
     def seconds_left(self, candidate: Candidate) -> float:
-        """How long this candidate may take until its first content.
+        """How long this candidate may take until its first content."""
+        return self.left(self.timeouts(candidate))
 
-        A clock set for it alone may be longer than what all attempts together are given.
-        """
+    def left(self, own: Timeouts) -> float:
+        """The same of one who has these clocks. They may be longer than what all attempts together are given."""
         base = self.snapshot.settings.routing.timeouts
-        first_byte = self.timeouts(candidate).first_byte
+        first_byte = own.first_byte
         together = base.before_answer if first_byte <= base.first_byte else max(base.before_answer, first_byte)
         since = self.exchange.started if self.since is None else self.since
         return min(first_byte, together - (self.engine.now() - since))
@@ -58,8 +59,6 @@ class Job(msgspec.Struct):
             exchange.upstream_seconds += max(0.0, end - max(attempt.started, until))
             until = max(until, end)
 
-    def headers(
-        self, given: set[str], dropped: tuple[str, ...] = (), attempt: Attempt | None = None
-    ) -> list[tuple[str, str]]:
-        """What the daemon says of itself on the answer. `attempt`: whose answer it is, where it is not the last's."""
-        return told.headers(self.call, self.exchange, given, dropped, attempt)
+    def headers(self, given: set[str], dropped: tuple[str, ...]) -> list[tuple[str, str]]:
+        """What the daemon says of itself on an answer that is not an attempt's."""
+        return told.headers(self.call, self.exchange, given, dropped)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from msgspec.structs import replace
@@ -20,6 +21,7 @@ from proxy.fault import Fault, FaultKind
 
 ELSEWHERE: Final = "?"  # the origin of what is to go nowhere
 _MEMORY: Final = 20_000
+_NOBODY: Final[Mapping[bytes, str]] = MappingProxyType({})
 # OpenAI "invalid_encrypted_content"; Anthropic "Invalid `signature` in `thinking` block"; Gemini "Thought signature is
 # not valid"; Bedrock and gateways behind gateways repeat these.
 _REFUSED: Final = re.compile(
@@ -43,10 +45,10 @@ class Makers:
         while len(self._known) > _MEMORY:
             self._known.popitem(last=False)
 
-    def among(self, call: Call) -> dict[bytes, str]:
+    def among(self, call: Call) -> Mapping[bytes, str]:
         """Who made what the request holds, as far as that was seen."""
         if not self._known or call.body is None or not call.is_json:
-            return {}
+            return _NOBODY
         found = sealed.digests(call.operation, call.body)
         return {digest: self._known[digest] for digest in found if digest in self._known}
 

@@ -125,5 +125,6 @@ def translatable(call: Call) -> bool:
     """Whether the question can be put to anybody but a provider of its dialect: it asks for nothing kept there."""
     if call.method != "POST" or call.tail or call.body is None or not call.is_json:
         return False
-    held = call.fields.intersection(_HELD)
-    return not held or not any(splice.field(call.body, name) for name in held)
+    if call.fields.isdisjoint(_HELD):
+        return True
+    return not any(splice.field(call.body, name) for name in call.fields.intersection(_HELD))

@@ -55,7 +55,7 @@ class Pump:
         self._limit = _HELD_BYTES + _ECHOES * len(relay.call.body or b"")
         self._splitter = sse.EventSplitter()
         # What another connection could not read; a translated answer carries marks instead.
-        self._find = sealed.finder(relay.call.operation) if relay.verbatim else None
+        self._find = sealed.finder(relay.call.operation) if relay.translated is None else None
         self._out: list[bytes] = []
         self._stopped = False  # nothing more is taken for now
         self._over = False  # the terminator or an error is out: nothing more may follow
@@ -149,7 +149,7 @@ class Pump:
             dog.arm(FaultKind.STALL, max(0.0, self._done_at + _TAIL_SECONDS - relay.now()))
         elif relay.outcome.committed or self.scanner.complete:
             left = self._progress_at + _PING_LIFE - relay.now()
-            dog.arm(FaultKind.STALL, max(0.0, min(relay.timeouts.idle, left)))
+            dog.arm(FaultKind.STALL, max(0.0, min(relay.errand.timeouts.idle, left)))
         elif relay.pace is not None and relay.pace.since is not None:
             dog.arm(FaultKind.SLOW, relay.pace.left(relay.now()))
         else:
@@ -169,7 +169,7 @@ class Pump:
 
     def _is_behind(self, event: bytes) -> bool:
         """Whether it stands behind the end, where only a further answer counts."""
-        if event.startswith(OWN_COMMENT) and not self.relay.verbatim:
+        if event.startswith(OWN_COMMENT) and self.relay.translated is not None:
             self._out.append(event)
             return True
         return self.relay.call.form is Form.OPENAI  # nothing counts behind `[DONE]`, nor a second one
@@ -212,8 +212,9 @@ class Pump:
         self._put(event)
 
     def _put(self, event: bytes) -> None:
-        if self.relay.follower is not None:
-            self.relay.follower.see(event)
+        follower = self.relay.errand.follower
+        if follower is not None:
+            follower.see(event)
         self._out.append(event)
 
     def _fast_enough(self, event: bytes) -> bool:
@@ -238,9 +239,8 @@ class Pump:
         relay = self.relay
         relay.outcome.committed = True
         relay.outcome.first_content = relay.now()
-        relay.begun(relay.outcome)
+        relay.errand.begun(relay.outcome)
         relay.reply.begin(relay.response.status, relay.head())
-        relay.head = list  # it is out: what it was made of is let go
         for event in self._held:
             self._put(event)
         self._held = []
@@ -249,7 +249,7 @@ class Pump:
         """An error the provider said: before the commit point it is ours to act on, after it the client's."""
         said = decode(self.relay.scrub(encode(self.scanner.error or {})))
         self.fault = self.fault or self.relay.classify(said)
-        if not self.relay.outcome.committed and (self.fault.falls_back or not self.relay.verbatim):
+        if not self.relay.outcome.committed and (self.fault.falls_back or self.relay.translated is not None):
             self._over = True
             return
         if not self.relay.outcome.committed:
@@ -281,7 +281,7 @@ class Pump:
 
     def _left_open(self) -> bool:
         """Whether another connection may go on."""
-        follower = self.relay.follower
+        follower = self.relay.errand.follower
         if follower is None or self.fault is None or not self.fault.falls_back:
             return False
         return follower.text is not None

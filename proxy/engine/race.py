@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from proxy.engine.clocks import Interrupt
 from proxy.engine.outcome import Outcome
 from proxy.engine.trial import Trial
-from proxy.fault import Fault, FaultKind
+from proxy.fault import Fault, FaultKind, Start
 from proxy.routing import Candidate
 
 _MOST: Final = 2  # attempts at the same time
-Start = Callable[[bool], Awaitable[tuple[Trial, Callable[[], asyncio.Task[Outcome]]] | None]]
+Next = Callable[[Start], Awaitable[Trial | None]]
 
 
 class Race:
-    """The attempts of one request. `start` lets the next one through (True: as a hedge), if there is one."""
+    """The attempts of one request. `following` lets the next one through, if there is one."""
 
-    def __init__(self, after: float, start: Start, interrupt: Interrupt) -> None:
+    def __init__(self, after: float, following: Next, interrupt: Interrupt) -> None:
         self._after = after
-        self._start = start
+        self._next = following
         self._interrupt = interrupt
         self._running: dict[asyncio.Task[Outcome], Trial] = {}
         self._winner: Trial | None = None  # who has said something to the client
@@ -62,7 +63,7 @@ class Race:
             return answer
 
     async def _ended(self) -> tuple[Trial, Outcome] | None:
-        if not self._running and not await self._add(hedge=False):
+        if not self._running and not await self._add(Start.PLAIN):
             return None
         hedging = self._winner is None and len(self._running) < _MOST
         while self._running:
@@ -71,7 +72,7 @@ class Race:
             )
             if not done:
                 hedging = False  # by now there are two, or nobody else can be asked
-                await self._add(hedge=True)
+                await self._add(Start.HEDGE)
             for task in done:
                 trial = self._running.pop(task)
                 if self._winner is not None and trial is not self._winner:
@@ -80,13 +81,12 @@ class Race:
                     return trial, task.result()
         return await self._ended()
 
-    async def _add(self, *, hedge: bool) -> bool:
-        found = await self._start(hedge) if self._winner is None else None
-        if found is None:
+    async def _add(self, start: Start) -> bool:
+        trial = await self._next(start) if self._winner is None else None
+        if trial is None:
             return False
-        trial, begin = found
-        trial.on_begun = lambda: self._wins(trial)
-        self._running[begin()] = trial
+        trial.on_begun = partial(self._wins, trial)
+        self._running[trial.begin()] = trial
         return True
 
     def _wins(self, winner: Trial) -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from config.model import Timeouts
+from config.model import Connection, Timeouts
 from proxy.dialects import sealed, sse
 from proxy.dialects.json import decode, encode
 from proxy.dialects.scan import MalformedEvent, Scanner
@@ -27,54 +27,107 @@ from proxy.engine.pump import Pump
 from proxy.fault import SHUTTING_DOWN, Fault, FaultKind
 from proxy.upstream.client import UpstreamError
 
-ClassifyError = Callable[[Mapping[str, Any]], Fault]
+
+def scrubber(connection: Connection) -> Callable[[bytes], bytes]:
+    """What takes the connection's own key out of what its provider says in an error."""
+    return bytes if connection.secret is None else connection.secret.scrub
+
+
+class Errand(Protocol):
+    """What is carried for whom, and who hears how it goes. `follower`: of what goes out, where another connection may
+    go on with what breaks off."""
+
+    call: Call
+    connection: Connection
+    timeouts: Timeouts
+    reply: Reply
+    follower: Follower | None
+
+    def head(self, headers: list[tuple[str, str]], missing: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+        """The client's headers, made out of the provider's. `missing`: what the answer had to leave out."""
+
+    def begun(self, coming: Outcome) -> None:
+        """The first content is there, with the outcome that is still to come."""
+
+
+class Means(Protocol):
+    """What all relays share."""
+
+    @property
+    def interrupt(self) -> Interrupt:
+        """The end of the time to drain."""
+
+    def classify(self, connection: Connection, error: Mapping[str, Any]) -> Fault:
+        """What an error in an answer of this connection means."""
+
+
+class Retold(Protocol):
+    """An answer that came in another dialect."""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What it had to leave out, as far as it has been read."""
+
+    def judge(self, error: Mapping[str, Any]) -> Fault:
+        """What an error in it means."""
 
 
 class Relay(msgspec.Struct):
-    """Carries one answer. `who` names the connection in messages; `now` is the loop's clock."""
+    """Carries one answer. `now` is the loop's clock."""
 
+    means: Means
+    errand: Errand
     call: Call
     reply: Reply
     response: Incoming
-    head: Callable[[], list[tuple[str, str]]]  # the client's headers, as they are known when they go out
-    timeouts: Timeouts
+    headers: list[tuple[str, str]]  # of the provider's, those that the client may see, until they are sent
     first_byte: float  # what is left of that clock, in seconds
-    who: str
-    classify: ClassifyError
     now: Callable[[], float]
-    interrupt: Interrupt
     dog: Watchdog
-    begun: Callable[[Outcome], None]  # at the first content, with what will be known
-    scrub: Callable[[bytes], bytes]  # takes the key out of what an error says
-    verbatim: bool = True  # the bytes are the provider's own: an error of the client's goes on as it came
     pace: Pace | None = None  # where the text has to come fast enough, before anything is sent on
-    follower: Follower | None = None  # where another connection may go on with what breaks off
+    translated: Retold | None = None  # else the bytes are the provider's own: an error of the client's goes as it came
     outcome: Outcome = msgspec.field(default_factory=Outcome)
 
-    async def whole(self, seconds: float) -> Outcome:
+    @property
+    def who(self) -> str:
+        """The connection, for messages."""
+        return self.errand.connection.provider
+
+    def head(self) -> list[tuple[str, str]]:
+        """The client's headers, as they are known when they go out: now. What they were made of is let go."""
+        headers, self.headers = self.headers, []
+        return self.errand.head(headers, self.translated.missing if self.translated is not None else ())
+
+    def classify(self, error: Mapping[str, Any]) -> Fault:
+        """What an error in the answer means."""
+        if self.translated is not None:
+            return self.translated.judge(error)
+        return self.means.classify(self.errand.connection, error)
+
+    def scrub(self, data: bytes) -> bytes:
+        """What an error says, without the connection's key."""
+        return scrubber(self.errand.connection)(data)
+
+    async def whole(self) -> Outcome:
         """A JSON answer: read to its end, looked at, then sent as it came."""
+        outcome = self.outcome
         try:
             with self.dog:
-                body = await read_body(self.response, self.dog, seconds, MAX_BODY_BYTES)
+                body = await read_body(self.response, self.dog, self.errand.timeouts.total, MAX_BODY_BYTES)
         except (UpstreamError, ClockExpired) as exc:
             return Outcome(self._fault_of(exc))
-        self.outcome.first_content = self.now()
-        fault = self._judge(body)
-        if fault is not None:
-            return Outcome(fault)
-        self.outcome.committed = True
-        if self.verbatim:
-            self.outcome.sealed = sealed.digests(self.call.operation, body)
-        self.begun(self.outcome)
-        await self.reply.whole(self.response.status, self.head(), body)
-        return self.outcome
-
-    def _judge(self, body: bytes) -> Fault | None:
+        outcome.first_content = self.now()
         found = judge_whole(self.call.operation, body)
         if found.error is not None:
-            return self.classify(decode(self.scrub(encode(found.error))))
-        self.outcome.usage, self.outcome.made = found.usage, found.made
-        return self._bad(found.wrong) if found.wrong else None
+            return Outcome(self.classify(decode(self.scrub(encode(found.error)))))
+        if found.wrong:
+            return Outcome(self._bad(found.wrong))
+        outcome.usage, outcome.made, outcome.committed = found.usage, found.made, True
+        if self.translated is None:
+            outcome.sealed = sealed.digests(self.call.operation, body)
+        self.errand.begun(outcome)
+        await self.reply.whole(self.response.status, self.head(), body)
+        return outcome
 
     async def opaque(self) -> Outcome:
         """Bytes that no dialect describes (speech, files): committed with the first of them."""
@@ -86,12 +139,12 @@ class Relay(msgspec.Struct):
                     dog.rest()
                     if not outcome.committed:
                         outcome.committed, outcome.first_content = True, self.now()
-                        self.begun(outcome)
+                        self.errand.begun(outcome)
                         reply.begin(self.response.status, self.head())
                     reply.put(piece)
                     if reply.full:
                         await reply.drain()
-                    dog.arm(FaultKind.STALL, self.timeouts.idle)
+                    dog.arm(FaultKind.STALL, self.errand.timeouts.idle)
         except (UpstreamError, ClockExpired) as exc:
             outcome.fault = self._fault_of(exc)
             if outcome.committed:
@@ -139,7 +192,7 @@ class Relay(msgspec.Struct):
     def _interrupted(self, exc: asyncio.CancelledError) -> None:
         """The end of the time to drain, of a stream whose client is told so. Raises what it is given for all else."""
         task = asyncio.current_task()
-        if not (self.interrupt.requested and self.outcome.committed and task is not None):
+        if not (self.means.interrupt.requested and self.outcome.committed and task is not None):
             raise exc
         task.uncancel()
 

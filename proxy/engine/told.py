@@ -30,14 +30,18 @@ def headers(
     `dropped`: what the last connection that was asked could not be told. `attempt`: the one that answers, where that is
     not the last.
     """
-    told = [("x-redeo-request-id", call.id)]
-    told += [(name, call.id) for name in ("x-request-id", "request-id") if name not in given]
+    ident = call.id
+    told = [("x-redeo-request-id", ident)]
+    if "x-request-id" not in given:
+        told.append(("x-request-id", ident))
+    if "request-id" not in given:
+        told.append(("request-id", ident))
     if exchange.attempts:
         last = attempt or exchange.attempts[-1]
         told.append(("x-redeo-provider", last.connection))
         told.append(("x-redeo-model", _shown(last.model[:_MODEL])))
-        told.append(("x-redeo-attempts", " ".join([attempt.label for attempt in exchange.attempts])))
-    return [*told, *named(dropped)]
+        told.append(("x-redeo-attempts", exchange.labels))
+    return told + named(dropped) if dropped else told
 
 
 @lru_cache(256)

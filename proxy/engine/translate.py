@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import lru_cache
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -30,6 +29,8 @@ _EMBEDDING: Final = frozenset(
     | {Operation.COHERE_EMBED, Operation.TITAN_EMBED}
 )
 _TOO_DEEP: Final = "the body is nested too deeply to be told in another dialect"
+_MARK: Final = seals.MARK.encode()
+_MARK_64: Final = seals.MARK_64.encode()
 _PASSING: Final = frozenset({"accept", "content-type", "traceparent", "tracestate", "user-agent"})
 _BACK: Final = frozenset({"cache-control", "request-id", "retry-after", "retry-after-ms", "x-request-id"})
 
@@ -62,50 +63,45 @@ class Unsaid(Exception):
         self.param = param
 
 
-class Translation:
-    """One client's question, read once however many connections it is written for. `wall` tells the date."""
+class Translation(msgspec.Struct):
+    """One client's question, read once however many connections it is written for. `wall` tells the date; `makers` who
+    made what is sealed, by its digest."""
 
-    __slots__ = ("_call", "_makers", "_request", "_wall")
-
-    def __init__(
-        self, call: Call, wall: Callable[[], datetime], makers: Mapping[bytes, str] = MappingProxyType({})
-    ) -> None:
-        self._call = call
-        self._makers = makers  # digest of what is sealed -> who made it
-        self._wall = wall
-        self._request: Request | None = None
-
-    @property
-    def marked(self) -> bool:
-        """Whether the body holds what another dialect sealed: then it is written anew, also for its own dialect."""
-        call = self._call
-        mark = seals.MARK_64 if call.operation is Operation.GEMINI else seals.MARK
-        # From behind, which CPython searches five times as fast.
-        return call.operation in SPOKEN and call.body is not None and call.body.rfind(mark.encode()) >= 0
+    _call: Call
+    _wall: Callable[[], datetime]
+    _makers: Mapping[bytes, str]
+    _request: Request | None = None
 
     def write(self, candidate: Candidate, *, bare: bool = False) -> Written | None:
         """The question for this connection; None where the client's own bytes go. Raises Unsaid and BadRequest.
 
         `bare`: without what is sealed and carries no mark.
         """
+        call, via = self._call, candidate.via
+        if via is None:
+            if call.tail or not (bare or self._foreign(candidate) or _marked(call)):
+                return None
+            via = call.operation
         try:
-            return self._write(candidate, bare=bare)
+            return self._write(candidate, via, bare=bare)
         except RecursionError:
             raise BadRequest(_TOO_DEEP) from None
 
-    def _write(self, candidate: Candidate, *, bare: bool) -> Written | None:
+    def _foreign(self, candidate: Candidate) -> bool:
+        """Whether the body holds what this connection has not sealed itself."""
+        if not self._makers:
+            return False
+        origin = origin_of(candidate.connection)
+        return any(maker != origin for maker in self._makers.values())
+
+    def _write(self, candidate: Candidate, via: Operation, *, bare: bool) -> Written:
         call, connection = self._call, candidate.connection
-        origin = origin_of(connection)
-        foreign = bare or any(maker != origin for maker in self._makers.values())
-        via = candidate.via or (call.operation if (foreign or self.marked) and not call.tail else None)
-        if via is None:
-            return None
         model = candidate.model or call.model or ""
         if call.operation in _EMBEDDING:
             return self._embedding(candidate, via, model)
         if call.operation in counting.COUNTS:
             return self._counting(candidate, via, model)
-        asked = placed(self._read(), self._makers, origin, bare=bare)
+        asked = placed(self._read(), self._makers, origin_of(connection), bare=bare)
         body, losses = dialect(SPOKEN[via]).write_request(asked, _target(connection, model))
         if via is Operation.CHAT and connection.spec.quirks.stream_usage != "asked":
             body.pop("stream_options", None)
@@ -187,6 +183,14 @@ class Translation:
         if value is None:
             raise BadRequest("the body is not a JSON object")
         return value
+
+
+def _marked(call: Call) -> bool:
+    """Whether the body holds what another dialect sealed: then it is written anew, also for its own dialect."""
+    if call.body is None or call.operation not in SPOKEN:
+        return False
+    # From behind, which CPython searches five times as fast.
+    return call.body.rfind(_MARK_64 if call.operation is Operation.GEMINI else _MARK) >= 0
 
 
 def _target(connection: Connection, model: str) -> Target:

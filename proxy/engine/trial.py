@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from proxy.engine.budget import Place
+from proxy.engine import told
+from proxy.engine.budget import FREE, Place
 from proxy.engine.call import ClientGone, Reply, Unfinished
 from proxy.engine.job import Job
 from proxy.engine.outcome import Follower, Outcome
@@ -23,11 +24,14 @@ _OURS = Fault(FaultKind.GATEWAY, "the daemon failed")
 class Trial:
     """`written`: what is sent instead of the client's own bytes; `bare`: without what only another can read;
     `place`: of the retry budget; `follower`: of what goes out, where another may go on with it. An Order of the
-    attempter."""
+    attempter. The clock until its first content runs from now on.
+
+    `alone`: its text must not drip unless this says so; `on_begun` is called before the head of its answer is made.
+    """
 
     __slots__ = (
-        "_partial", "_place", "_ticket", "alone", "attempt", "bare", "call", "candidate", "follower", "job", "on_begun",
-        "reply", "routing", "seconds", "timeouts", "written",
+        "_partial", "_place", "_ticket", "alone", "attempt", "bare", "call", "candidate", "connection", "follower",
+        "job", "on_begun", "reply", "routing", "seconds", "timeouts", "written",
     )  # fmt: skip
 
     def __init__(
@@ -36,7 +40,7 @@ class Trial:
         candidate: Candidate,
         written: Written | None,
         ticket: Ticket,
-        place: Place | None = None,
+        place: Place = FREE,
         *,
         bare: bool = False,
         start: Start = Start.PLAIN,
@@ -49,15 +53,15 @@ class Trial:
         self.bare = bare
         self.routing = job.snapshot.settings.routing
         self.timeouts = job.timeouts(candidate)
-        self.seconds = 0.0
-        self.reply = job.reply
+        self.seconds = max(0.001, job.left(self.timeouts))
+        self.reply: Reply = job.reply
         self.alone: Callable[[], bool] | None = None
         self.follower = follower
-        self.on_begun: Callable[[], None] | None = None  # called before the head of its answer is made
+        self.on_begun: Callable[[], None] | None = None
         self._ticket = ticket
         self._place = place
         self._partial = _NOTHING
-        connection = candidate.connection
+        self.connection = connection = candidate.connection
         self.attempt = Attempt(connection.provider, candidate.model or "", job.engine.now(), start=start)
         job.exchange.attempts.append(self.attempt)
 
@@ -66,10 +70,9 @@ class Trial:
         """What this connection could not be told."""
         return self.written.dropped if self.written is not None else ()
 
-    async def run(self, seconds: float, reply: Reply, *, alone: Callable[[], bool] | None = None) -> Outcome:
-        """Make the attempt, `seconds` until its first content. `alone`: its text must not drip unless this says so."""
+    async def run(self) -> Outcome:
+        """Make the attempt."""
         job, outcome = self.job, None
-        self.seconds, self.reply, self.alone = seconds, reply, alone
         try:
             outcome = await job.engine.attempter.run(self)
         except ClientGone:
@@ -83,25 +86,37 @@ class Trial:
             raise
         finally:
             self._over(outcome)
-        self._settle(outcome)
         return outcome
 
-    def begin(self, seconds: float, reply: Reply, *, alone: Callable[[], bool] | None = None) -> asyncio.Task[Outcome]:
+    def begin(self) -> asyncio.Task[Outcome]:
         """The same in a task of its own, accounted also where that is cancelled before it has come to anything."""
-        task = asyncio.ensure_future(self.run(seconds, reply, alone=alone))
+        task = asyncio.ensure_future(self.run())
         task.add_done_callback(lambda _: self._over(None) if self.attempt.ended is None else None)
         return task
 
     def _over(self, outcome: Outcome | None) -> None:
-        """It has ended; without an outcome, all that is to be said of it is said here."""
-        job, attempt = self.job, self.attempt
-        attempt.ended = job.engine.now()
-        self.free()
+        """It has ended: what that says about its connection, and to those who watch. None: nobody waits for it."""
+        engine, attempt = self.job.engine, self.attempt
+        attempt.ended = engine.now()
+        attempt.usage = self._counted(self._partial if outcome is None else outcome)
         if outcome is None:
-            attempt.usage = self._counted(self._partial)
             attempt.fault = attempt.fault or _OURS
-            job.engine.health.released(self.candidate.connection, self._ticket)
-            job.engine.observer.attempt_ended(job.exchange, attempt)
+            engine.health.released(self.connection, self._ticket)
+        else:
+            attempt.fault, attempt.ended_for = outcome.fault, outcome.ended_for
+            self._judged(outcome.fault)
+        engine.observer.attempt_ended(self.job.exchange, attempt)
+        self.free()
+
+    def _judged(self, fault: Fault | None) -> None:
+        """Tell how it went; of one that does not count tokens that says little, for it may answer well."""
+        connection, model, health = self.connection, self.candidate.model, self.job.engine.health
+        if fault is None:
+            health.succeeded(connection, model, self._ticket)
+        elif fault.falls_back and not self.job.counting and not self._hurried(fault):
+            health.failed(connection, model, fault, self._ticket)
+        else:
+            health.released(connection, self._ticket)
 
     def _counted(self, outcome: Outcome) -> Usage | None:
         """What this provider has counted: of a stream that was gone on with, the client is told the sum."""
@@ -110,13 +125,13 @@ class Trial:
 
     def free(self) -> None:
         """Give back what was only needed until it was clear how it goes."""
-        if self._place is not None:
-            self._place.give()
+        self._place.give()
         self.job.engine.budget.tell()
 
-    def head(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    def head(self, headers: list[tuple[str, str]], missing: tuple[str, ...] = ()) -> list[tuple[str, str]]:
         """The client's headers: the provider's, and what the daemon says of itself."""
-        return [*headers, *self.job.headers({name for name, _ in headers}, (), self.attempt)]
+        given, exchange = {name for name, _ in headers}, self.job.exchange
+        return headers + told.headers(self.call, exchange, given, self.dropped + missing, self.attempt)
 
     def answered(self, status: int) -> None:
         """The provider has answered with this status."""
@@ -129,7 +144,7 @@ class Trial:
         self.attempt.part = True
         if self.on_begun is not None:
             self.on_begun()
-        self.job.engine.health.answering(self.candidate.connection, self._ticket)
+        self.job.engine.health.answering(self.connection, self._ticket)
         if self.follower is None:  # nobody else is sent it; a stream may stay open for long
             self.call.body, self.call.headers, self.call.fields = None, (), _NO_FIELDS
         self.free()
@@ -150,17 +165,3 @@ class Trial:
         """Whether others had taken most of the time in which it was to speak: its silence says little of it."""
         silent = fault.kind is FaultKind.TIMEOUT and fault.status is None
         return silent and self.seconds * 2 < self.timeouts.first_byte
-
-    def _settle(self, outcome: Outcome) -> None:
-        """What the attempt says about its connection, and to those who watch."""
-        job, attempt, fault = self.job, self.attempt, outcome.fault
-        connection, model, health = self.candidate.connection, self.candidate.model, job.engine.health
-        attempt.fault, attempt.usage, attempt.ended_for = fault, self._counted(outcome), outcome.ended_for
-        if fault is None:
-            health.succeeded(connection, model, self._ticket)
-        elif fault.falls_back and not job.counting and not self._hurried(fault):  # it may answer well and not count
-            health.failed(connection, model, fault, self._ticket)
-        else:
-            health.released(connection, self._ticket)
-        job.engine.observer.attempt_ended(job.exchange, attempt)
-        job.engine.budget.tell()

@@ -19,10 +19,11 @@ from types import TracebackType
 from typing import Any, Final, TextIO
 
 from proxy.dialects.json import encode
-from proxy.fault import Attempt, Exchange, FaultKind
+from proxy.fault import Attempt, Exchange, FaultKind, Observer
 
 _MAX_CHARS: Final = 2000
 _FIELDS: Final = "redeo"
+_LINE: Final = b'{"time":"%b.%03dZ","level":"info","logger":"redeo.request","message":"request",%b\n'
 _SECRETS: Final = re.compile(
     r"(?i)(bearer\s+|(?:api[-_]?key|authorization)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;]{8,}"
     r"|\b(?:sk|rd|xai|gsk|pplx|hf|nvapi|fw|AIza|AKIA|ghp|github_pat)[-_A-Za-z0-9.]{12,}"
@@ -41,16 +42,15 @@ def redact(text: str) -> str:
     return _SECRETS.sub(lambda m: (m[1] or "") + "[redacted]", text[:_MAX_CHARS])
 
 
-_second: tuple[int, str] = (0, "")
+@lru_cache(2)
+def _second(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
 
 
 def _stamp(at: float) -> str:
     """RFC 3339 in UTC, with milliseconds; `at` in seconds since 1970."""
-    global _second
     whole = int(at)
-    if _second[0] != whole:
-        _second = (whole, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole)))
-    return f"{_second[1]}.{int((at - whole) * 1000):03d}Z"
+    return f"{_second(whole)}.{int((at - whole) * 1000):03d}Z"
 
 
 class _Formatter(logging.Formatter):
@@ -230,8 +230,7 @@ class RequestLog:
         """The line of the request."""
         if not self._log.isEnabledFor(logging.INFO):
             return
-        fields = _fields_of(exchange)
-        handlers = logging.getLogger().handlers
+        fields, handlers = _fields_of(exchange), logging.root.handlers
         if len(handlers) == 1 and isinstance(handlers[0], _Quiet) and handlers[0].json:
             handlers[0].put(_line(fields), self._soon)
         else:
@@ -246,8 +245,8 @@ def _line(fields: dict[str, Any]) -> bytes:
     rest = encode(fields)
     if not rest.isascii():
         rest = json.dumps(fields, ensure_ascii=True).encode()
-    head = f'{{"time":"{_stamp(time.time())}","level":"info","logger":"redeo.request","message":"request",'
-    return b"%b%b\n" % (head.encode(), rest[1:])
+    second, milliseconds = divmod(time.time_ns() // 1_000_000, 1000)
+    return _LINE % (_second(second).encode(), milliseconds, rest[1:])
 
 
 def _fields_of(exchange: Exchange) -> dict[str, Any]:
@@ -258,7 +257,7 @@ def _fields_of(exchange: Exchange) -> dict[str, Any]:
         "stream": exchange.stream,
         "status": exchange.status,
         "connection": exchange.connection,
-        "attempts": " ".join([attempt.label for attempt in exchange.attempts]),
+        "attempts": exchange.labels,
         "ms": round((ended - exchange.started) * 1000, 1),
     }
     if exchange.fault is not None:
@@ -277,20 +276,22 @@ def _fields_of(exchange: Exchange) -> dict[str, Any]:
 class Observers:
     """Several observers as one."""
 
-    def __init__(self, *observers: Any) -> None:
-        self._observers = observers
+    def __init__(self, *observers: Observer) -> None:
+        self._started = [observer.exchange_started for observer in observers]
+        self._attempted = [observer.attempt_ended for observer in observers]
+        self._ended = [observer.exchange_ended for observer in observers]
 
     def exchange_started(self, exchange: Exchange) -> None:
         """To each."""
-        for observer in self._observers:
-            observer.exchange_started(exchange)
+        for hear in self._started:
+            hear(exchange)
 
     def attempt_ended(self, exchange: Exchange, attempt: Attempt) -> None:
         """To each."""
-        for observer in self._observers:
-            observer.attempt_ended(exchange, attempt)
+        for hear in self._attempted:
+            hear(exchange, attempt)
 
     def exchange_ended(self, exchange: Exchange) -> None:
         """To each."""
-        for observer in self._observers:
-            observer.exchange_ended(exchange)
+        for hear in self._ended:
+            hear(exchange)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from proxy.observe.registry import Registry
 
 FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"  # set where several workers share what they count
+_IN_FLIGHT: Final = (series.IN_FLIGHT,)
+_OVERHEAD: Final = (series.OVERHEAD,)
 
 
 class Metrics:
@@ -35,7 +37,7 @@ class Metrics:
         self._counts: Counts = self._kept or self._tally
         self._registry: Registry | None = None
         self._loading: asyncio.Lock | None = None
-        self._counts.set(1, series.RELOAD_OK)
+        self._counts.set(1, (series.RELOAD_OK,))
 
     async def load(self) -> None:
         """Put what is counted where other workers read it, if there are any."""
@@ -61,76 +63,78 @@ class Metrics:
     async def scrape(self, snapshot: Snapshot, state: Callable[[Connection], str]) -> Callable[[], bytes]:
         """What makes the text of `/metrics` as it is now, to be called aside. `state`: of a connection's breaker."""
         registry = await self._loaded()
-        self._counts.set(snapshot.generation, series.GENERATION)
+        self._counts.set(snapshot.generation, (series.GENERATION,))
         states = {c.provider: "disabled" if c.fault is not None else state(c) for c in snapshot.connections}
         tally = self._tally.copy()
         return lambda: registry.render(tally, states)
 
     def exchange_started(self, exchange: Exchange) -> None:
         """A request passed the guard."""
-        self._counts.add(1, series.IN_FLIGHT)
+        self._counts.add(1, _IN_FLIGHT)
 
     def attempt_ended(self, exchange: Exchange, attempt: Attempt) -> None:
         """An attempt came to its end; if there was one before it, that was a fallback."""
         add = self._counts.add
         result = attempt.fault.kind.value if attempt.fault is not None else "ok"
-        add(1, series.ATTEMPTS, attempt.connection, result)
+        add(1, (series.ATTEMPTS, attempt.connection, result))
         if attempt.ended_for:
-            add(1, series.UNENDED, attempt.connection)
+            add(1, (series.UNENDED, attempt.connection))
         before = _before(exchange, attempt)
         if before is None:
             return
         if attempt.start is Start.RESCUE:
-            add(1, series.RESCUES, before.connection, attempt.connection, result)
+            add(1, (series.RESCUES, before.connection, attempt.connection, result))
             return
         failed = before.fault if attempt.start is Start.PLAIN else None
         reason = failed.kind.value if failed is not None else attempt.start.value
-        add(1, series.FALLBACKS, before.connection, attempt.connection, reason)
+        add(1, (series.FALLBACKS, before.connection, attempt.connection, reason))
 
     def exchange_ended(self, exchange: Exchange) -> None:
         """The client has its answer, or is gone."""
         counts = self._counts
-        counts.add(-1, series.IN_FLIGHT)
+        counts.add(-1, _IN_FLIGHT)
         status = str(exchange.status) if exchange.status is not None else "client_gone"
-        counts.add(1, series.REQUESTS, exchange.operation, status)
+        counts.add(1, (series.REQUESTS, exchange.operation, status))
         ended = exchange.ended if exchange.ended is not None else exchange.started
-        counts.observe(ended - exchange.started, series.DURATION, exchange.operation)
+        counts.observe(ended - exchange.started, (series.DURATION, exchange.operation))
+        first = None  # whose answer the client read first
         for attempt in exchange.attempts:
+            if attempt.part and first is None:
+                first = attempt.connection
             if attempt.usage is not None:
                 self._count(attempt.connection, attempt.usage)
         if exchange.connection is None:
             return
         if exchange.first_content is not None:
             waited = exchange.first_content - exchange.started
-            first = next((attempt.connection for attempt in exchange.attempts if attempt.part), exchange.connection)
-            counts.observe(waited, series.FIRST, first)
-            counts.observe(max(0.0, waited - exchange.upstream_seconds), series.OVERHEAD)
+            counts.observe(waited, (series.FIRST, first or exchange.connection))
+            counts.observe(max(0.0, waited - exchange.upstream_seconds), _OVERHEAD)
             if exchange.fault is not None:
-                counts.add(1, series.INTERRUPTED, exchange.connection, exchange.fault.kind.value)
+                counts.add(1, (series.INTERRUPTED, exchange.connection, exchange.fault.kind.value))
 
     def _count(self, connection: str, usage: Usage) -> None:
         add = self._counts.add
-        kinds = (
-            ("input", usage.input),
-            ("output", usage.output),
-            ("cached_input", usage.cached_input),
-            ("cache_write", usage.cache_write),
-            ("reasoning", usage.reasoning),
-        )
-        for kind, number in kinds:
-            if number:
-                add(number, series.TOKENS, connection, kind)
+        if usage.input:
+            add(usage.input, (series.TOKENS, connection, "input"))
+        if usage.output:
+            add(usage.output, (series.TOKENS, connection, "output"))
+        if usage.cached_input:
+            add(usage.cached_input, (series.TOKENS, connection, "cached_input"))
+        if usage.cache_write:
+            add(usage.cache_write, (series.TOKENS, connection, "cache_write"))
+        if usage.reasoning:
+            add(usage.reasoning, (series.TOKENS, connection, "reasoning"))
 
     def refused(self, code: str) -> None:
         """The daemon refused a request by itself."""
-        self._counts.add(1, series.REJECTED, code)
+        self._counts.add(1, (series.REJECTED, code))
 
     def reloaded(self, ok: bool) -> None:
         """The configuration was read again; `ok`: and taken up."""
-        self._counts.add(1, series.RELOADS, "ok" if ok else "failed")
-        self._counts.set(1 if ok else 0, series.RELOAD_OK)
+        self._counts.add(1, (series.RELOADS, "ok" if ok else "failed"))
+        self._counts.set(1 if ok else 0, (series.RELOAD_OK,))
         if not ok:
-            self._counts.add(1, series.RELOAD_FAILURES)
+            self._counts.add(1, (series.RELOAD_FAILURES,))
 
 
 def _open() -> Registry:

@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from proxy.observe.metrics import FOLDER
-from proxy.observe.series import COUNTED, Series, Tally
+from proxy.observe.series import COUNTED, Key, Series, Tally
 
 _EVERY: Final = 10.0  # seconds
 STATES: Final = ("closed", "half_open", "open", "cooling", "quota", "disabled")
@@ -129,15 +129,15 @@ class _Counted(Collector):
         labels = list(series.labels)
         if series.bounds:
             values = HistogramMetricFamily(series.name, series.text, labels=labels)
-            for (of, where), kept in self.tally.histograms.items():
+            for (of, *where), kept in self.tally.histograms.items():
                 if of is series:
-                    values.add_metric(list(where), _buckets(series.bounds, kept.counts), kept.total)
+                    values.add_metric(where, _buckets(kept.bounds, kept.counts), kept.total)
             return values
         kind = CounterMetricFamily if series.mode is None else GaugeMetricFamily
         family = kind(series.name, series.text, labels=labels)
-        for (of, where), number in self.tally.numbers.items():
+        for (of, *where), number in self.tally.numbers.items():
             if of is series:
-                family.add_metric(list(where), number)
+                family.add_metric(where, number)
         return family
 
 
@@ -155,27 +155,27 @@ class Shared:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._all = {series: _made(series, registry) for series in COUNTED}
-        self._kept: dict[tuple[Series, tuple[str, ...]], Any] = {}
+        self._kept: dict[Key, Any] = {}
 
-    def _child(self, series: Series, labels: tuple[str, ...]) -> Any:
+    def _child(self, key: Key) -> Any:
         """Looking one up anew costs three times as much."""
-        child = self._kept.get((series, labels))
+        child = self._kept.get(key)
         if child is None:
-            metric = self._all[series]
-            child = self._kept[series, labels] = metric.labels(*labels) if labels else metric
+            metric, labels = self._all[key[0]], key[1:]
+            child = self._kept[key] = metric.labels(*labels) if labels else metric
         return child
 
-    def add(self, number: float, series: Series, *labels: str) -> None:
+    def add(self, number: float, key: Key) -> None:
         """To a counter, or to a gauge."""
-        self._child(series, labels).inc(number)
+        self._child(key).inc(number)
 
-    def observe(self, value: float, series: Series, *labels: str) -> None:
+    def observe(self, value: float, key: Key) -> None:
         """One value, in a histogram."""
-        self._child(series, labels).observe(value)
+        self._child(key).observe(value)
 
-    def set(self, value: float, series: Series) -> None:
+    def set(self, value: float, key: Key) -> None:
         """A gauge is now so much."""
-        self._child(series, ()).set(value)
+        self._child(key).set(value)
 
 
 def _made(series: Series, registry: CollectorRegistry) -> Counter | Gauge | Histogram:

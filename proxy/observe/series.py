@@ -55,26 +55,30 @@ COUNTED: Final = (
 )  # fmt: skip
 
 
+Key = tuple[Series, *tuple[str, ...]]  # with the values of its labels
+
+
 class Counts(Protocol):
     """Where numbers go."""
 
-    def add(self, number: float, series: Series, *labels: str) -> None:
+    def add(self, number: float, key: Key) -> None:
         """To a counter, or to a gauge."""
 
-    def observe(self, value: float, series: Series, *labels: str) -> None:
+    def observe(self, value: float, key: Key) -> None:
         """One value, in a histogram."""
 
-    def set(self, value: float, series: Series) -> None:
+    def set(self, value: float, key: Key) -> None:
         """A gauge is now so much."""
 
 
 class Histogram:
     """How many values lay in each bucket, and their sum."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("bounds", "counts", "total")
 
-    def __init__(self, buckets: int) -> None:
-        self.counts = [0] * buckets
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
 
@@ -84,37 +88,34 @@ class Tally:
     __slots__ = ("histograms", "numbers")
 
     def __init__(self) -> None:
-        self.numbers: dict[tuple[Series, tuple[str, ...]], float] = {
-            (series, ()): 0 for series in COUNTED if not series.labels and not series.bounds
-        }
-        self.histograms: dict[tuple[Series, tuple[str, ...]], Histogram] = {
-            (series, ()): Histogram(len(series.bounds) + 1) for series in COUNTED if not series.labels and series.bounds
+        self.numbers: dict[Key, float] = {(series,): 0 for series in COUNTED if not series.labels and not series.bounds}
+        self.histograms: dict[Key, Histogram] = {
+            (series,): Histogram(series.bounds) for series in COUNTED if not series.labels and series.bounds
         }
 
-    def add(self, number: float, series: Series, *labels: str) -> None:
+    def add(self, number: float, key: Key) -> None:
         """To a counter, or to a gauge."""
-        numbers, key = self.numbers, (series, labels)
+        numbers = self.numbers
         numbers[key] = numbers.get(key, 0) + number
 
-    def observe(self, value: float, series: Series, *labels: str) -> None:
+    def observe(self, value: float, key: Key) -> None:
         """One value, in a histogram."""
-        key = (series, labels)
         found = self.histograms.get(key)
         if found is None:
-            found = self.histograms[key] = Histogram(len(series.bounds) + 1)
+            found = self.histograms[key] = Histogram(key[0].bounds)
         found.total += value
-        found.counts[bisect_left(series.bounds, value)] += 1
+        found.counts[bisect_left(found.bounds, value)] += 1
 
-    def set(self, value: float, series: Series) -> None:
+    def set(self, value: float, key: Key) -> None:
         """A gauge is now so much."""
-        self.numbers[series, ()] = value
+        self.numbers[key] = value
 
     def copy(self) -> Tally:
         """As it is now, for another thread to read."""
         tally = Tally()
         tally.numbers = dict(self.numbers)
         for key, kept in self.histograms.items():
-            histogram = tally.histograms[key] = Histogram(0)
+            histogram = tally.histograms[key] = Histogram(kept.bounds)
             histogram.counts, histogram.total = list(kept.counts), kept.total
         return tally
 
@@ -125,17 +126,17 @@ class Kept:
     def __init__(self) -> None:
         self._said: list[Callable[[Counts], None]] = []
 
-    def add(self, number: float, series: Series, *labels: str) -> None:
+    def add(self, number: float, key: Key) -> None:
         """To a counter, or to a gauge."""
-        self._said.append(lambda counts: counts.add(number, series, *labels))
+        self._said.append(lambda counts: counts.add(number, key))
 
-    def observe(self, value: float, series: Series, *labels: str) -> None:
+    def observe(self, value: float, key: Key) -> None:
         """One value, in a histogram."""
-        self._said.append(lambda counts: counts.observe(value, series, *labels))
+        self._said.append(lambda counts: counts.observe(value, key))
 
-    def set(self, value: float, series: Series) -> None:
+    def set(self, value: float, key: Key) -> None:
         """A gauge is now so much."""
-        self._said.append(lambda counts: counts.set(value, series))
+        self._said.append(lambda counts: counts.set(value, key))
 
     def tell(self, counts: Counts) -> None:
         """All of it, in order, and once."""

@@ -43,22 +43,19 @@ class BreakerState(StrEnum):
 _NAMED: Final = {FaultKind.QUOTA: BreakerState.QUOTA, FaultKind.RATE: BreakerState.COOLING}
 
 
-class Ticket:
+class Ticket(msgspec.Struct, eq=False, weakref=True):
     """One attempt that was admitted. Its identity is what a breaker knows its probe by.
 
     `turn` places its beginning among the turns of the breakers; `own` is that of its model; `probes` are those that it
     finds out about; `heard`: its answer has begun. Who drops it without a word has let go of them.
     """
 
-    __slots__ = ("__weakref__", "_cured", "heard", "model", "own", "probes", "turn")
-
-    def __init__(self, turn: int = 0, model: str | None = None, own: Breaker | None = None) -> None:
-        self.turn = turn
-        self.model = model
-        self.own = own
-        self.probes: tuple[Breaker, ...] = ()
-        self.heard = False
-        self._cured: tuple[tuple[Breaker, int], ...] = ()
+    turn: int = 0
+    model: str | None = None
+    own: Breaker | None = None
+    probes: tuple[Breaker, ...] = ()
+    heard: bool = False
+    _cured: tuple[tuple[Breaker, int], ...] = ()
 
     def cured(self, breaker: Breaker) -> None:
         """It was the probe that closed this one: what becomes of it counts there, although it began before."""
@@ -158,8 +155,9 @@ class Breaker(msgspec.Struct, eq=False):
     def succeeded(self, source: str | None, now: float) -> None:
         """An attempt ended well: the row is over."""
         self.outcomes.append((now, source, True))
-        self.failures, self.openings = 0, 0
-        self.row.clear()
+        self.failures = self.openings = 0
+        if self.row:
+            self.row.clear()
 
     def close(self, now: float, turn: int) -> None:
         """It is well again. The failures stay: should the probe break off yet, one is enough."""

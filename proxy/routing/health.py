@@ -109,14 +109,16 @@ class Health:
         An open breaker alone admits before its time: the plan may have nobody better. The ticket goes with what is
         said of the attempt later, so that an older request cannot pass for the probe.
         """
-        state, now = self._state(connection), self._now()
+        state = self._state(connection)
         whole, own = state.whole, self._own(state, model)
-        if not (whole.admits(now) and (own is None or own.admits(now))):
-            return None
         ticket = Ticket(self._turns, model, own)
-        whole.probed_by(ticket)
-        if own is not None:
-            own.probed_by(ticket)
+        if whole.kind is None and (own is None or own.kind is None):
+            return ticket
+        breakers, now = (whole,) if own is None else (whole, own), self._now()
+        if not all(breaker.admits(now) for breaker in breakers):
+            return None
+        for breaker in breakers:
+            breaker.probed_by(ticket)
         return ticket
 
     def answering(self, connection: Connection, ticket: Ticket) -> None:
@@ -331,10 +333,7 @@ class Health:
         )
 
     def _state(self, connection: Connection) -> State:
-        state = self._states.get(connection.identity)
-        if state is None:
-            state = self._states[connection.identity] = State()
-        return state
+        return self._states.get(connection.identity) or self._states.setdefault(connection.identity, State())
 
     def _own(self, state: State, model: str | None) -> Breaker | None:
         """What is known of a model there, made where nothing is. Of too many the least is forgotten."""

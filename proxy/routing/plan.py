@@ -73,29 +73,23 @@ class Mode(StrEnum):
     TRANSLATE = "translate"
 
 
-class Target(msgspec.Struct, frozen=True):
-    """A connection with the model name it is sent; `model` None leaves the request as it is.
-
-    `why_not`: it would serve, but cannot be used.
-    """
-
-    connection: Connection
-    model: str | None
-    why_not: str | None = None
-    via: Operation | None = None  # asked in this dialect, which is not the client's
-
-
 class Candidate(msgspec.Struct, frozen=True):
-    """One attempt to be made."""
+    """One attempt to be made: a connection with the model name it is sent; `model` None leaves the request as it is."""
 
     connection: Connection
     model: str | None
-    via: Operation | None = None
+    via: Operation | None = None  # asked in this dialect, which is not the client's
 
     @property
     def mode(self) -> Mode:
         """Whether the client's bytes go, or their meaning."""
         return Mode.RELAY if self.via is None else Mode.TRANSLATE
+
+
+class Target(Candidate, frozen=True):
+    """Who could be a candidate. `why_not`: it would serve, but cannot be used."""
+
+    why_not: str | None = None
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -205,7 +199,7 @@ def _by_default(connection: Connection) -> Target:
     if default is not None or connection.spec.quirks.any_model:
         return Target(connection, default)
     who = connection.provider
-    return Target(connection, None, f"{who}: it has no default model; name one as `{who}/...`")
+    return Target(connection, None, why_not=f"{who}: it has no default model; name one as `{who}/...`")
 
 
 def _alias(snapshot: Snapshot, alias: str) -> list[Target]:
@@ -282,7 +276,7 @@ def plan(targets: Sequence[Target], health: Health, max_attempts: int) -> Plan:
             continue
         verdict = health.check(target.connection, target.model)
         if verdict.usable:
-            candidates.append(Candidate(target.connection, target.model, target.via))
+            candidates.append(target)
             continue
         kind = verdict.kind or FaultKind.GATEWAY
         skipped.append(left := Skipped(who, kind, f"{who}: {verdict.reason}", verdict.retry_in))
@@ -292,6 +286,6 @@ def plan(targets: Sequence[Target], health: Health, max_attempts: int) -> Plan:
             nearest = (wait, target, left)
     if not candidates and nearest is not None:
         _, chosen, entry = nearest
-        candidates.append(Candidate(chosen.connection, chosen.model, chosen.via))
+        candidates.append(chosen)
         skipped = [s for s in skipped if s is not entry]
     return Plan(tuple(candidates[:max_attempts]), tuple(skipped))

@@ -94,7 +94,7 @@ async def test_what_is_cancelled_before_it_ran_is_accounted(bench: Any) -> None:
     ticket, place = engine.health.admit(connection, "m"), engine.budget.take()
     assert ticket is not None
     trial = Trial(job, Candidate(connection, "m"), None, ticket, place, start=Start.HEDGE)
-    task = trial.begin(1.0, job.reply)
+    task = trial.begin()
     trial.attempt.fault = Fault(FaultKind.HEDGED, "another one was faster")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

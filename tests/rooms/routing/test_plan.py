@@ -340,7 +340,7 @@ def test_laws(states: list[tuple[FaultKind | None, bool]], most: int) -> None:
     targets = []
     for number, (kind, broken) in enumerate(states):
         connection: Any = SimpleNamespace(identity=str(number), provider=f"p{number}")
-        targets.append(Target(connection, "m", "broken" if broken else None))
+        targets.append(Target(connection, "m", why_not="broken" if broken else None))
         if kind is not None:
             _fail(health, connection, kind)
     made = plan(targets, health, most)
