@@ -49,6 +49,12 @@ class Connection(RequestHandler):
         else:
             self._due = -1
 
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """A body has room again. Its reader says so each time that it is read, also where nothing was held back; behind
+        chunks aiohttp's parser may hold something back without being paused."""
+        if self._reading_paused or self._due < 0:
+            super().resume_reading(resume_parser)
+
     def let_go(self, request: BaseRequest) -> None:
         """The answer has begun: nobody needs the head of the request any more, nor what it was read with, nor a clock
         for idle connections. Its method, version and id stay."""
