@@ -19,6 +19,8 @@ from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _Er
 from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from proxy.front.errors import Received
+
 _NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -26,13 +28,14 @@ Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 class Connection(RequestHandler):
     """See the module."""
 
-    __slots__ = ("_due",)
+    __slots__ = ("_due", "_head")
     ssl_context = peername = sockname = None  # of which aiohttp makes texts for each connection, and nobody reads them
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._messages: list[Any] = []  # type: ignore[assignment]  # an empty deque takes 760 bytes
         self._due = 0  # bytes of the last request that are still to come; less than 0 where that is not known
+        self._head = b""  # that of the only request that waits, where it is known
 
     def data_received(self, data: bytes) -> None:
         """Requests, or parts of one."""
@@ -44,8 +47,13 @@ class Connection(RequestHandler):
             return
         if self._request_count == before:
             self._due -= len(data)  # less than 0 where it was no part of a body
-        elif self._due == 0 and self._request_count == before + 1:
-            self._due = _missing(self._messages[-1][0], data)
+            return
+        self._head = b""
+        if self._due == 0 and self._request_count == before + 1:
+            head = data.find(b"\r\n\r\n") + 4
+            self._due = _missing(self._messages[-1][0], head, len(data))
+            if self._due >= 0 and len(self._messages) == 1:
+                self._head = data[:head]
         else:
             self._due = -1
 
@@ -156,7 +164,10 @@ class Connection(RequestHandler):
         manager.requests_count += 1
         if isinstance(message, _ErrInfo):
             handler, message = self._make_error_handler(message), ERROR
-        return receive(message, payload, self, StreamWriter(self, self._loop), self._task_handler), handler
+        request = receive(message, payload, self, StreamWriter(self, self._loop), self._task_handler)
+        if self._head and isinstance(request, Received):
+            request.head, self._head = self._head, b""
+        return request, handler
 
     async def _linger(self, body: StreamReader) -> None:
         """Take for a moment what is left of a body that nobody has read: whoever is reset while sending may not get to
@@ -176,10 +187,9 @@ class Connection(RequestHandler):
             self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
 
 
-def _missing(message: Any, data: bytes) -> int:
-    """How much of the body of a request is still to come, of which the first piece is this; less than 0 where that is
-    not known, or something stands behind it."""
-    if isinstance(message, _ErrInfo) or message.chunked:
+def _missing(message: Any, head: int, came: int) -> int:
+    """How much of the body of a request is still to come, of which so much came with its head of this length; less than
+    0 where that is not known, or something stands behind it."""
+    if isinstance(message, _ErrInfo) or message.chunked or head < 4:
         return -1
-    head = data.find(b"\r\n\r\n") + 4
-    return head + int(message.headers.get("Content-Length", "0")) - len(data) if head > 3 else -1
+    return head + int(message.headers.get("Content-Length", "0")) - came
