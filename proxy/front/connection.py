@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol, cast
 
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser
@@ -23,6 +23,32 @@ from proxy.front.errors import Received
 
 _NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Door(Protocol):
+    """Who answers the requests of a server."""
+
+    def __call__(self, request: BaseRequest, /) -> Awaitable[web.StreamResponse]:
+        """The answer to one. What it raises is for `failed`."""
+
+    async def failed(self, request: BaseRequest, exc: Exception, /) -> web.StreamResponse:
+        """The answer to one for which this was raised. Raises ConnectionError where the client is gone."""
+
+
+class Sent:
+    """What a handler returns once all is written: the part of a response that is looked at."""
+
+    __slots__ = ("keep_alive",)
+    prepared = True
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+
+    async def prepare(self, request: BaseRequest) -> None:
+        """It is."""
+
+    async def write_eof(self) -> None:
+        """It was."""
 
 
 class Connection(RequestHandler):
@@ -130,15 +156,15 @@ class Connection(RequestHandler):
             self._current_request = request
             try:
                 answer = await handler(request)
-            except ConnectionError:
-                return False  # there is nobody to be answered
             except Exception as exc:
-                answer = self.handle_error(request, 500, exc)
+                answer = await self._failed(request, exc)
             finally:
                 self._current_request = None
-            answer, gone = await self.finish_response(request, answer, None)
+            gone = False
+            if not isinstance(answer, Sent) or self._upgraded:
+                answer, gone = await self.finish_response(request, answer, None)
         except ConnectionError:
-            return False
+            return False  # there is nobody to be answered
         finally:
             request._task = None  # type: ignore[assignment]  # a cycle, where an exception holds its frame
             self._request_in_progress = False
@@ -148,6 +174,17 @@ class Connection(RequestHandler):
         if not gone and not request.content.is_eof():
             await self._linger(request.content)
         return self._keepalive and not self._close and not self._force_close
+
+    async def _failed(self, request: BaseRequest, exc: Exception) -> web.StreamResponse:
+        """What answers in place of a handler that has raised this. Raises ConnectionError."""
+        if isinstance(exc, ConnectionError) or self._request_handler is None:
+            raise ConnectionResetError from None
+        try:
+            return await cast(Door, self._request_handler).failed(request, exc)
+        except ConnectionError:
+            raise
+        except Exception as again:
+            return self.handle_error(request, 500, again)
 
     def _next(self) -> tuple[BaseRequest, Handler]:
         """The next request, and who answers it."""

@@ -16,6 +16,7 @@ from typing import Final, cast
 from aiohttp import web
 
 from proxy.engine import ClientGone
+from proxy.front.connection import Sent
 from proxy.front.context import Front
 from proxy.front.errors import ID_HEADERS, Received
 from proxy.front.protocol import Protocol
@@ -26,22 +27,6 @@ _JOINED: Final = 16 * 1024  # up to here a copy is cheaper than a second piece
 _LAST: Final = b"0\r\n\r\n"
 _NO_BODY: Final = frozenset({204, 304})  # RFC 9110, 6.4.1
 _EVENTS: Final = "text/event-stream"
-
-
-class Sent:
-    """What a handler returns to aiohttp once all is written: the part of a response that it looks at."""
-
-    __slots__ = ("keep_alive",)
-    prepared = True
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        self.keep_alive = keep_alive
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """It is."""
-
-    async def write_eof(self) -> None:
-        """It was."""
 
 
 _GOES_ON: Final = cast(web.StreamResponse, Sent(keep_alive=True))
