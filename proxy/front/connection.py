@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol, cast
 
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser
@@ -19,16 +19,43 @@ from aiohttp.web_protocol import ERROR, RequestHandler, RequestPayloadError, _Er
 from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from proxy.front.errors import Received
 from proxy.outbox import Outbox
 
 _NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 
 
+class Door(Protocol):
+    """Who answers the requests of a server."""
+
+    def __call__(self, request: BaseRequest, /) -> Awaitable[web.StreamResponse]:
+        """The answer to one. What it raises is for `failed`."""
+
+    async def failed(self, request: BaseRequest, exc: Exception, /) -> web.StreamResponse:
+        """The answer to one for which this was raised. Raises ConnectionError where the client is gone."""
+
+
+class Sent:
+    """What a handler returns once all is written: the part of a response that is looked at."""
+
+    __slots__ = ("keep_alive",)
+    prepared = True
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+
+    async def prepare(self, request: BaseRequest) -> None:
+        """It is."""
+
+    async def write_eof(self) -> None:
+        """It was."""
+
+
 class Connection(RequestHandler):
     """See the module."""
 
-    __slots__ = ("_due", "outbox")
+    __slots__ = ("_due", "_head", "outbox")
     outbox: Outbox
     ssl_context = peername = sockname = None  # of which aiohttp makes texts for each connection, and nobody reads them
 
@@ -36,6 +63,7 @@ class Connection(RequestHandler):
         super().__init__(*args, **kwargs)
         self._messages: list[Any] = []  # type: ignore[assignment]  # an empty deque takes 760 bytes
         self._due = 0  # bytes of the last request that are still to come; less than 0 where that is not known
+        self._head = b""  # that of the only request that waits, where it is known
 
     def data_received(self, data: bytes) -> None:
         """Requests, or parts of one."""
@@ -47,10 +75,21 @@ class Connection(RequestHandler):
             return
         if self._request_count == before:
             self._due -= len(data)  # less than 0 where it was no part of a body
-        elif self._due == 0 and self._request_count == before + 1:
-            self._due = _missing(self._messages[-1][0], data)
+            return
+        self._head = b""
+        if self._due == 0 and self._request_count == before + 1:
+            head = data.find(b"\r\n\r\n") + 4
+            self._due = _missing(self._messages[-1][0], head, len(data))
+            if self._due >= 0 and len(self._messages) == 1:
+                self._head = data[:head]
         else:
             self._due = -1
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """A body has room again. Its reader says so each time that it is read, also where nothing was held back; behind
+        chunks aiohttp's parser may hold something back without being paused."""
+        if self._reading_paused or self._due < 0:
+            super().resume_reading(resume_parser)
 
     def let_go(self, request: BaseRequest) -> None:
         """The answer has begun: nobody needs the head of the request any more, nor what it was read with, nor a clock
@@ -121,15 +160,15 @@ class Connection(RequestHandler):
             self._current_request = request
             try:
                 answer = await handler(request)
-            except ConnectionError:
-                return False  # there is nobody to be answered
             except Exception as exc:
-                answer = self.handle_error(request, 500, exc)
+                answer = await self._failed(request, exc)
             finally:
                 self._current_request = None
-            answer, gone = await self.finish_response(request, answer, None)
+            gone = False
+            if not isinstance(answer, Sent) or self._upgraded:
+                answer, gone = await self.finish_response(request, answer, None)
         except ConnectionError:
-            return False
+            return False  # there is nobody to be answered
         finally:
             request._task = None  # type: ignore[assignment]  # a cycle, where an exception holds its frame
             self._request_in_progress = False
@@ -139,6 +178,17 @@ class Connection(RequestHandler):
         if not gone and not request.content.is_eof():
             await self._linger(request.content)
         return self._keepalive and not self._close and not self._force_close
+
+    async def _failed(self, request: BaseRequest, exc: Exception) -> web.StreamResponse:
+        """What answers in place of a handler that has raised this. Raises ConnectionError."""
+        if isinstance(exc, ConnectionError) or self._request_handler is None:
+            raise ConnectionResetError from None
+        try:
+            return await cast(Door, self._request_handler).failed(request, exc)
+        except ConnectionError:
+            raise
+        except Exception as again:
+            return self.handle_error(request, 500, again)
 
     def _next(self) -> tuple[BaseRequest, Handler]:
         """The next request, and who answers it."""
@@ -155,7 +205,10 @@ class Connection(RequestHandler):
         manager.requests_count += 1
         if isinstance(message, _ErrInfo):
             handler, message = self._make_error_handler(message), ERROR
-        return receive(message, payload, self, StreamWriter(self, self._loop), self._task_handler), handler
+        request = receive(message, payload, self, StreamWriter(self, self._loop), self._task_handler)
+        if self._head and isinstance(request, Received):
+            request.head, self._head = self._head, b""
+        return request, handler
 
     async def _linger(self, body: StreamReader) -> None:
         """Take for a moment what is left of a body that nobody has read: whoever is reset while sending may not get to
@@ -175,10 +228,9 @@ class Connection(RequestHandler):
             self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
 
 
-def _missing(message: Any, data: bytes) -> int:
-    """How much of the body of a request is still to come, of which the first piece is this; less than 0 where that is
-    not known, or something stands behind it."""
-    if isinstance(message, _ErrInfo) or message.chunked:
+def _missing(message: Any, head: int, came: int) -> int:
+    """How much of the body of a request is still to come, of which so much came with its head of this length; less than
+    0 where that is not known, or something stands behind it."""
+    if isinstance(message, _ErrInfo) or message.chunked or head < 4:
         return -1
-    head = data.find(b"\r\n\r\n") + 4
-    return head + int(message.headers.get("Content-Length", "0")) - len(data) if head > 3 else -1
+    return head + int(message.headers.get("Content-Length", "0")) - came

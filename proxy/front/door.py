@@ -36,24 +36,33 @@ class Door:
         self._guard = Guard(self._front)
         self._routed: Callable[[Any], Awaitable[web.StreamResponse]] = app._handle
 
-    async def __call__(self, request: Any) -> web.StreamResponse:
-        """The answer to a request. Raises ConnectionError where the client is gone."""
+    def __call__(self, request: Any) -> Awaitable[web.StreamResponse]:
+        """The answer to a request. Raises ConnectionError where the client is gone, or what is for `failed`."""
         request.ident = new_id()
-        raw = request.raw_path
-        direct = self._direct.get((request.method, raw if "?" not in raw else raw.partition("?")[0]))
-        try:
-            self._guard.check(request, raw.partition("?")[0] if direct is not None else request.path)
-            if direct is not None:
-                return await direct(request, self._front, _NO_MATCH)
-            answer = _preflight(request) if is_preflight(request) else await self._routed(request)
-        except (Refused, web.HTTPException) as exc:
-            answer = self._refused(request, exc if isinstance(exc, Refused) else self._from_http(request, exc))
-        except ConnectionError:
-            raise
-        except Exception:
-            _log.exception("a handler failed", extra={"redeo": {"request_id": request.ident}})
-            answer = self._refused(request, Refused(500, "internal_error", "the daemon failed; its log says where"))
+        path = request.raw_path
+        if "?" in path:
+            path = path.partition("?")[0]
+        direct = self._direct.get((request.method, path))
+        if direct is not None:
+            self._guard.check(request, path)
+            return direct(request, self._front, _NO_MATCH)
+        self._guard.check(request, request.path)
+        return self._other(request)
+
+    async def _other(self, request: Received) -> web.StreamResponse:
+        answer = _preflight(request) if is_preflight(request) else await self._routed(request)
         return await write_response(request, answer, self._front)
+
+    async def failed(self, request: Any, exc: Exception) -> web.StreamResponse:
+        """The answer to a request for which this was raised. Raises ConnectionError where the client is gone."""
+        if isinstance(exc, ConnectionError):
+            raise exc
+        if isinstance(exc, web.HTTPException):
+            exc = self._from_http(request, exc)
+        if not isinstance(exc, Refused):
+            _log.error("a handler failed", exc_info=exc, extra={"redeo": {"request_id": request.ident}})
+            exc = Refused(500, "internal_error", "the daemon failed; its log says where")
+        return await write_response(request, self._refused(request, exc), self._front)
 
     def _refused(self, request: Received, refused: Refused) -> web.Response:
         self._front.rejected(refused.code)

@@ -13,11 +13,17 @@ ID_HEADERS: Final = ("x-redeo-request-id", "x-request-id", "request-id")
 
 
 class Received(web.Request):
-    """A request with what it is called in answers and logs, and the origin of the page that it comes from, if any."""
+    """A request with what it is called in answers and logs, and the origin of the page that it comes from, if any.
 
-    ATTRS = web.Request.ATTRS | {"ident", "origin"}
+    `head`: its head as it came, until the guard has looked, where it stood alone in what came first; `passing`: which
+    of its headers the provider may see, where that is known already.
+    """
+
+    ATTRS = web.Request.ATTRS | {"head", "ident", "origin", "passing"}
+    head: bytes = b""
     ident: str = ""
     origin: str | None = None
+    passing: tuple[tuple[str, str], ...] | None = None
 
 
 def new_id() -> str:

@@ -20,6 +20,7 @@ from aiohttp import web
 from config.model import Settings
 from proxy.front.context import Front
 from proxy.front.errors import Received, Refused
+from proxy.front.heads import Heads
 from proxy.front.hosts import host_allowed, origin_allowed
 
 _OPEN: Final = frozenset({"/", "/v1/providers/catalog", "/providers/catalog", "/openapi.json"})
@@ -54,6 +55,7 @@ class Guard:
         self._bucket = _Bucket()
         self._hosts: set[str] = set()  # that were allowed, under the settings they were allowed under
         self._hosts_under: Settings | None = None
+        self._heads = Heads()
 
     def check(self, request: Received, path: str) -> None:
         """Let a request to this path pass. A preflight passes without a key. Raises Refused.
@@ -61,16 +63,27 @@ class Guard:
         The origin of the page that it comes from is written down before the rest is looked at: where that is allowed,
         the page may read a refusal too.
         """
-        settings = self._front.current().settings
+        front = self._front
+        settings = front.current().settings
         self._check_peer(request)
+        head, request.head = request.head, b""
+        known = self._heads.find(head, settings, front.key_digest, front.hosts) if head else None
+        if known is not None:
+            request.origin, request.passing = known.origin, known.passing
+        elif self._passes_by_key(request, path, settings) and head and request.body_exists:
+            self._heads.keep(head, request)
+
+    def _passes_by_key(self, request: Received, path: str, settings: Settings) -> bool:
+        """Whether it may pass for its key, and not for what it asks or where it comes from. Raises Refused."""
         _check_target(request)
         host = self._check_host(request, settings)
         request.origin = self._check_origin(request, host, settings)
         if is_preflight(request):
-            return
+            return False
         _check_framing(request)
-        self._check_key(request, path)
+        keyed = self._check_key(request, path)
         _check_content_type(request, path)
+        return keyed
 
     def _check_peer(self, request: web.Request) -> None:
         """On a Unix socket of our own the kernel says who calls: our user or root (unix(7), SO_PEERCRED)."""
@@ -112,14 +125,15 @@ class Guard:
             raise Refused(403, "origin_not_allowed", "web pages of other sites may not use the daemon")
         return None
 
-    def _check_key(self, request: web.Request, path: str) -> None:
+    def _check_key(self, request: web.Request, path: str) -> bool:
+        """Whether a key was needed, and is right. Raises Refused."""
         if path in _OPEN and request.method in ("GET", "HEAD"):
-            return
+            return False
         if path in _OPEN_ON_LOOPBACK and _is_local(request):
-            return
+            return False
         given = _given_keys(request)
         if any(is_key(key, self._front.key_digest) for key in given):
-            return
+            return True
         if self._bucket.full():
             raise Refused(429, "too_many_wrong_keys", "too many requests with wrong keys", retry_after=1)
         what = "this is not the daemon's API key" if given else "the daemon's API key is missing"

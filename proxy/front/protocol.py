@@ -14,7 +14,7 @@ import fcntl
 import logging
 import sys
 import termios
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
@@ -22,7 +22,7 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
 from proxy.dialects.envelope import Form, error_body
-from proxy.front.connection import Connection
+from proxy.front.connection import Connection, Door
 from proxy.front.errors import ID_HEADERS, Received, new_id
 from proxy.outbox import Outbox
 
@@ -229,7 +229,7 @@ class Runner(web.AppRunner):
     def __init__(
         self,
         app: web.Application,
-        handler: Callable[[Any], Awaitable[web.StreamResponse]],
+        handler: Door,
         *,
         patience: Callable[[], float] = lambda: 120.0,
         shutdown_timeout: float = 1.0,

@@ -16,6 +16,7 @@ from typing import Final, cast
 from aiohttp import web
 
 from proxy.engine import ClientGone
+from proxy.front.connection import Sent
 from proxy.front.context import Front
 from proxy.front.errors import ID_HEADERS, Received
 from proxy.front.protocol import Protocol
@@ -28,20 +29,8 @@ _NO_BODY: Final = frozenset({204, 304})  # RFC 9110, 6.4.1
 _EVENTS: Final = "text/event-stream"
 
 
-class Sent:
-    """What a handler returns to aiohttp once all is written: the part of a response that it looks at."""
-
-    __slots__ = ("keep_alive",)
-    prepared = True
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        self.keep_alive = keep_alive
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """It is."""
-
-    async def write_eof(self) -> None:
-        """It was."""
+_GOES_ON: Final = cast(web.StreamResponse, Sent(keep_alive=True))
+_ENDS: Final = cast(web.StreamResponse, Sent(keep_alive=False))
 
 
 class HttpReply:
@@ -65,7 +54,6 @@ class HttpReply:
 
     async def whole(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """A whole answer."""
-        self._first()
         bare = status in _NO_BODY
         head = self._head(status, headers, None if bare else f"Content-Length: {len(body)}", bool(body))
         if bare or self._request.method == "HEAD":
@@ -75,12 +63,12 @@ class HttpReply:
             self._put(body)
         else:
             self._write(head + body)
-        await self.drain()
+        if self.full:
+            await self.drain()
         self._sent()
 
     def begin(self, status: int, headers: list[tuple[str, str]]) -> None:
         """The head of a stream."""
-        self._first()
         self._chunked = self._request.version >= (1, 1)
         self._keep_alive = self._keep_alive and self._chunked  # else its end is that of the connection
         self._write(self._head(status, headers, "Transfer-Encoding: chunked" if self._chunked else None, True))
@@ -136,7 +124,7 @@ class HttpReply:
             transport.abort()
 
     def _sent(self) -> None:
-        self.response = cast(web.StreamResponse, Sent(keep_alive=self._keep_alive))
+        self.response = _GOES_ON if self._keep_alive else _ENDS
 
     def _put(self, data: bytes) -> None:
         """At once, as far as that goes."""
@@ -147,11 +135,6 @@ class HttpReply:
         view = memoryview(data)
         self._left += [view[start : start + _SLICE] for start in range(0, len(data), _SLICE)]
         self._quiet()
-
-    def _first(self) -> None:
-        """A second answer would be taken for that to the next request."""
-        if self.begun:
-            raise RuntimeError("an answer has begun already")
 
     def _quiet(self) -> None:
         """Only between two events may a sign of life be sent."""
@@ -166,24 +149,29 @@ class HttpReply:
         self._protocol.outbox.write(transport, data)
 
     def _head(self, status: int, headers: Iterable[tuple[str, str]], framing: str | None, full: bool) -> bytes:
+        if self.begun:  # a second one would be taken for that to the next request
+            raise RuntimeError("an answer has begun already")
         request = self._request
         self._keep_alive = self._keep_alive and not self._front.closing
-        lines = [_status_line(status), *(f"{name}: {value}" for name, value in headers)]
-        if full and not any(name.lower() == "content-type" for name, _ in headers):
+        lines = [_status_line(status)]
+        untyped = full
+        for name, value in headers:
+            lines.append(f"{name}: {value}")
+            if untyped and name.lower() == "content-type":
+                untyped = False
+        if untyped:
             lines.append("content-type: application/octet-stream")
         if framing is not None:
             lines.append(framing)
-        lines.append(f"Date: {_date(int(time.time()))}")
-        lines.append("x-content-type-options: nosniff")
         old = request.version < (1, 1)
         if self._keep_alive is old:  # what is not said by the version itself (RFC 9112, 9.3)
             lines.append("Connection: keep-alive" if old else "Connection: close")
         origin = request.origin
         if origin is not None:
             lines += (f"Access-Control-Allow-Origin: {origin}", "Vary: Origin")
-        lines += ("", "")
+        lines.append(_ending(int(time.time())))
         head = "\r\n".join(lines)
-        breaks = len(lines) - 1
+        breaks = len(lines) + _ENDING_BREAKS
         if head.count("\n") != breaks or head.count("\r") != breaks or "\0" in head:
             raise ValueError("a header of an answer holds a line break")  # no value is named
         return head.encode("utf-8", "replace")
@@ -219,11 +207,16 @@ def _status_line(status: int) -> str:
     return f"HTTP/1.1 {status} {phrase}"
 
 
-_last_date: tuple[int, str] = (0, "")
+_last_ending: tuple[int, str] = (0, "")
 
 
-def _date(now: int) -> str:
-    global _last_date
-    if _last_date[0] != now:
-        _last_date = (now, formatdate(now, usegmt=True))
-    return _last_date[1]
+_ENDING_BREAKS: Final = 2  # in it, beside the one before it
+
+
+def _ending(now: int) -> str:
+    """What every head ends with in this second."""
+    global _last_ending
+    if _last_ending[0] != now:
+        date = formatdate(now, usegmt=True)
+        _last_ending = (now, f"Date: {date}\r\nx-content-type-options: nosniff\r\n\r\n")
+    return _last_ending[1]

@@ -27,6 +27,7 @@ MEMORY: Final = "tests/security/test_memory.py"
 MOVED: Final = "tests/security/test_moved_endpoints.py"
 NETWORKS: Final = "tests/security/test_inner_networks.py"
 PAGES: Final = "tests/security/test_web_pages.py"
+KNOWN: Final = "tests/security/test_known_heads.py"
 CALLERS: Final = "tests/security/test_callers.py"
 HOSTILE: Final = "tests/security/test_hostile_providers.py"
 SLOW: Final = "tests/security/test_slow_clients.py"
@@ -123,7 +124,12 @@ ROWS: Final[dict[str, dict[str, list[str]]]] = {
             "test_ever_more_wrong_keys_are_slowed_down_and_the_right_one_never",
             "test_how_long_a_comparison_takes_says_nothing_of_the_key",
             "test_the_key_has_256_random_bits_and_is_kept_as_a_digest_alone",
-        ]
+        ],
+        KNOWN: [
+            "test_another_key_holds_for_known_heads",
+            "test_what_differs_from_a_known_head_is_checked",
+            "test_what_stands_before_a_head_does_not_become_known",
+        ],
     },
     "A12": {
         HOSTILE: ["test_a_provider_is_sent_exactly_the_headers_that_are_its_business"],
