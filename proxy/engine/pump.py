@@ -241,6 +241,8 @@ class Pump:
         relay.begun(relay.outcome)
         relay.reply.begin(relay.response.status, relay.head())
         relay.head = list  # it is out: what it was made of is let go
+        if isinstance(relay.response, UpstreamResponse):
+            relay.response.forget_head()
         for event in self._held:
             self._put(event)
         self._held = []
