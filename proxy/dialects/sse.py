@@ -90,10 +90,11 @@ class EventSplitter:
 
 def event_data(event: bytes) -> bytes:
     """The joined `data` lines of a raw event; empty for comments and for events without data."""
-    if event.endswith(b"\n\n") and b"\r" not in event:  # the usual case: one line of data, under a name or not
-        start = event.find(b"\n") + 1 if event.startswith(b"event:") else 0
-        if event.startswith(b"data: ", start) and event.find(b"\n", start) == len(event) - 2:
-            return event[start + 6 : -2]
+    if event[-2:] == b"\n\n" and b"\r" not in event:  # the usual case: one line of data, under a name or not
+        start = event.find(b"\n") + 1 if event[:6] == b"event:" else 0
+        data = event[start + 6 : -2]
+        if event[start : start + 6] == b"data: " and b"\n" not in data:
+            return data
     lines = [line for line in _LINE.split(event) if line.startswith(b"data:")]
     return b"\n".join(line[6:] if line[5:6] == b" " else line[5:] for line in lines)
 
