@@ -7,7 +7,7 @@ within the callback of the socket: no task is woken for a piece then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from config.model import Secret
@@ -54,7 +54,7 @@ class UpstreamResponse:
         self._loop = wire.loop
         self._secret = secret
         self._names = self._values = b""  # of its headers, until these are asked for
-        self._headers: list[tuple[str, str]] | None = None
+        self._headers: Sequence[tuple[str, str]] | None = None
         self._pieces: list[bytes] | None = None
         self._size = 0
         self._over = False
@@ -67,7 +67,7 @@ class UpstreamResponse:
     # --- for whoever wants it
 
     @property
-    def headers(self) -> list[tuple[str, str]]:
+    def headers(self) -> Sequence[tuple[str, str]]:
         """Names in lower case with their values. One that holds the key that was sent is not among them."""
         headers = self._headers
         if headers is None:
@@ -84,7 +84,7 @@ class UpstreamResponse:
 
     def forget_head(self) -> None:
         """Nobody asks for its headers any more, and its body may go on for long."""
-        self._headers, self._names, self._values = [], b"", b""
+        self._headers, self._names, self._values = (), b"", b""
 
     def header(self, name: str) -> str:
         """The first header of that (lower-case) name, or an empty text."""
