@@ -29,7 +29,7 @@ class EventSplitter:
     __slots__ = ("_begun", "_limit", "_pieces", "_size", "_tail")
 
     def __init__(self, limit: int = MAX_EVENT_BYTES) -> None:
-        self._pieces: list[bytes] = []  # of the event that is not whole yet
+        self._pieces: list[bytes] | None = None  # of the event that is not whole yet
         self._size = 0
         self._tail = b""  # its last bytes, where its end may have begun
         self._begun = False
@@ -51,7 +51,7 @@ class EventSplitter:
     def _cut(self, chunk: bytes) -> list[bytes]:
         text = b"".join([*self._pieces, chunk]) if self._pieces else chunk
         searched = max(0, self._size - len(self._tail))
-        self._pieces, self._size, self._tail = [], 0, b""
+        self._pieces, self._size, self._tail = None, 0, b""
         events: list[bytes] = []
         start = 0
         for end in _END.finditer(text, searched):
@@ -63,6 +63,8 @@ class EventSplitter:
         return events
 
     def _keep(self, piece: bytes) -> None:
+        if self._pieces is None:
+            self._pieces = []
         self._pieces.append(piece)
         self._size += len(piece)
         self._tail = (self._tail + piece[-_LONGEST:])[-_LONGEST:]
@@ -71,7 +73,7 @@ class EventSplitter:
     def _begin(self, chunk: bytes) -> bytes:
         """The first bytes without a BOM; held back as long as they may be the beginning of one."""
         chunk = self.rest() + chunk
-        self._pieces, self._size, self._tail = [], 0, b""
+        self._pieces, self._size, self._tail = None, 0, b""
         if len(chunk) < len(_BOM) and _BOM.startswith(chunk):
             self._keep(chunk)
             return b""
@@ -85,15 +87,16 @@ class EventSplitter:
     def rest(self) -> bytes:
         """What stands after the last whole event: at the end of the stream, an event cut short or the last
         one without its empty line."""
-        return b"".join(self._pieces)
+        return b"".join(self._pieces or ())
 
 
 def event_data(event: bytes) -> bytes:
     """The joined `data` lines of a raw event; empty for comments and for events without data."""
-    if event.endswith(b"\n\n") and b"\r" not in event:  # the usual case: one line of data, under a name or not
-        start = event.find(b"\n") + 1 if event.startswith(b"event:") else 0
-        if event.startswith(b"data: ", start) and event.find(b"\n", start) == len(event) - 2:
-            return event[start + 6 : -2]
+    if event[-2:] == b"\n\n" and b"\r" not in event:  # the usual case: one line of data, under a name or not
+        start = event.find(b"\n") + 1 if event[:6] == b"event:" else 0
+        data = event[start + 6 : -2]
+        if event[start : start + 6] == b"data: " and b"\n" not in data:
+            return data
     lines = [line for line in _LINE.split(event) if line.startswith(b"data:")]
     return b"\n".join(line[6:] if line[5:6] == b" " else line[5:] for line in lines)
 

@@ -5,7 +5,7 @@ The relay that it works for says how long it waits, and what a failure is: `prox
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from config.model import Operation
@@ -13,7 +13,7 @@ from proxy.dialects import envelope, sealed, sse
 from proxy.dialects.envelope import Form
 from proxy.dialects.json import decode, encode
 from proxy.dialects.scan import Progress, Scanner
-from proxy.engine.outcome import Outcome
+from proxy.engine.outcome import Incoming, Outcome
 from proxy.fault import Fault, FaultKind
 from proxy.upstream.client import UpstreamResponse
 
@@ -42,7 +42,7 @@ class Pump:
     """
 
     __slots__ = (
-        "_behind", "_done_at", "_done_sent", "_find", "_held", "_held_bytes", "_limit", "_out", "_over", "_progress_at",
+        "_behind", "_done_at", "_done_sent", "_find", "_held", "_held_bytes", "_out", "_over", "_progress_at",
         "_splitter", "_stopped", "_unsaid", "fault", "relay", "scanner",
     )  # fmt: skip
 
@@ -50,13 +50,12 @@ class Pump:
         self.relay = relay
         self.scanner = scanner
         self.fault: Fault | None = None
-        self._held: list[bytes] = []
+        self._held: list[bytes] | None = None
         self._held_bytes = 0
-        self._limit = _HELD_BYTES + _ECHOES * len(relay.call.body or b"")
         self._splitter = sse.EventSplitter()
         # What another connection could not read; a translated answer carries marks instead.
         self._find = sealed.finder(relay.call.operation) if relay.translated is None else None
-        self._out: list[bytes] = []
+        self._out: list[bytes] | None = None
         self._stopped = False  # nothing more is taken for now
         self._over = False  # the terminator or an error is out: nothing more may follow
         self._behind = False  # an event was seen, and is held back
@@ -71,7 +70,7 @@ class Pump:
         return self.scanner.complete and not self._behind
 
     def run(self) -> Awaitable[None]:
-        """Until the end of the stream, its terminator or its error."""
+        """Pass on what comes: to be awaited, and gone on with by what `then` says."""
         relay = self.relay
         relay.dog.arm(FaultKind.TIMEOUT, relay.first_byte)
         return self._pass_on()
@@ -81,26 +80,34 @@ class Pump:
         self._progress_at = self.relay.now()
         self._commit()
         self._flush()
-        await self._drained()
-        await self._pass_on()
+        await self._when_drained()
 
-    async def _pass_on(self) -> None:
-        response = self.relay.response
-        self._stopped = True
-        while self._stopped:
-            self._stopped = False
-            if isinstance(response, UpstreamResponse):
-                await response.pour(self.feed)  # from within the socket's callback: no task is woken for a piece
-            else:
-                while not self._stopped and (chunk := await response.read()):
-                    self.feed(chunk)
-            if self._over:
-                return
-            if self._stopped:
-                await self._drained()
+    def then(self) -> Callable[[], Awaitable[None]] | None:
+        """What is next when that is done; None: it was the end of the stream, its terminator or its error."""
+        if self._over:
+            return None
+        if self._stopped:
+            return self._when_drained
         last = sse.ended(self._splitter.rest())
         if last is not None:
             self._take_all([last])
+        return None
+
+    def _pass_on(self) -> Awaitable[None]:
+        """Until the end of what comes, or until the client's side has no room."""
+        response = self.relay.response
+        self._stopped = False
+        if isinstance(response, UpstreamResponse):
+            return response.pour(self.feed)  # from within the socket's callback: no task is woken for a piece
+        return self._read(response)
+
+    async def _read(self, response: Incoming) -> None:
+        while not self._stopped and (chunk := await response.read()):
+            self.feed(chunk)
+
+    async def _when_drained(self) -> None:
+        await self._drained()
+        await self._pass_on()
 
     async def _drained(self) -> None:
         """Return once the client's side has room; meanwhile no clock counts against the provider."""
@@ -128,9 +135,18 @@ class Pump:
         return self.scanner.complete
 
     def _take_all(self, events: list[bytes]) -> None:
+        see = self.scanner.see
         try:
             for event in events:
-                self._take(event)
+                if self._done_sent and self._is_behind(event):
+                    continue
+                progress = see(event)
+                if progress is Progress.CONTENT and self.fault is None:
+                    self._content(event, last=False)
+                elif progress is Progress.TERMINAL and self.fault is None:
+                    self._content(event, last=True)
+                else:
+                    self._other(event, progress)
                 if self._over:
                     return
         finally:  # what came before a malformed one is the client's
@@ -138,9 +154,16 @@ class Pump:
 
     def _flush(self) -> None:
         out = self._out
-        if out:
-            self._out = []
+        if out is not None:
+            self._out = None
             self.relay.reply.put(out[0] if len(out) == 1 else b"".join(out))
+
+    def _say(self, data: bytes) -> None:
+        """To the client, with the next `_flush`."""
+        if self._out is None:
+            self._out = [data]
+        else:
+            self._out.append(data)
 
     def _rearm(self) -> None:
         relay = self.relay
@@ -148,29 +171,18 @@ class Pump:
         if self._done_sent:
             dog.arm(FaultKind.STALL, max(0.0, self._done_at + _TAIL_SECONDS - relay.now()))
         elif relay.outcome.committed or self.scanner.complete:
-            left = self._progress_at + _PING_LIFE - relay.now()
-            dog.arm(FaultKind.STALL, max(0.0, min(relay.errand.timeouts.idle, left)))
+            idle, left = relay.errand.timeouts.idle, self._progress_at + _PING_LIFE - relay.now()
+            dog.arm(FaultKind.STALL, idle if idle < left else max(0.0, left))
         elif relay.pace is not None and relay.pace.since is not None:
             dog.arm(FaultKind.SLOW, relay.pace.left(relay.now()))
         else:
             waited = relay.now() - self._progress_at
             dog.arm(FaultKind.TIMEOUT, max(0.0, relay.first_byte - waited))
 
-    def _take(self, event: bytes) -> None:
-        if self._done_sent and self._is_behind(event):
-            return
-        progress = self.scanner.see(event)
-        if progress is Progress.CONTENT and self.fault is None:
-            self._content(event, last=False)
-        elif progress is Progress.TERMINAL and self.fault is None:
-            self._content(event, last=True)
-        else:
-            self._other(event, progress)
-
     def _is_behind(self, event: bytes) -> bool:
         """Whether it stands behind the end, where only a further answer counts."""
         if event.startswith(OWN_COMMENT) and self.relay.translated is not None:
-            self._out.append(event)
+            self._say(event)
             return True
         return self.relay.call.form is Form.OPENAI  # nothing counts behind `[DONE]`, nor a second one
 
@@ -188,7 +200,7 @@ class Pump:
             return
         elif self.relay.outcome.committed:
             self._put(event)
-        elif progress is Progress.LIFECYCLE or len(self._held) < _HELD_EVENTS:
+        elif progress is Progress.LIFECYCLE or len(self._held or ()) < _HELD_EVENTS:
             self._hold(event)  # signs of life beyond that have done their work
 
     def _content(self, event: bytes, *, last: bool) -> None:
@@ -201,7 +213,7 @@ class Pump:
             relay.outcome.sealed = [*relay.outcome.sealed, *found][-_MAX_SEALED:]
         if not (last or relay.outcome.committed or self._fast_enough(event)):
             self._behind = True
-            self._hold(event, most=self._limit)
+            self._hold(event, most=None)
             return
         self._progress_at = relay.now()
         if not relay.outcome.committed:
@@ -215,7 +227,7 @@ class Pump:
         follower = self.relay.errand.follower
         if follower is not None:
             follower.see(event)
-        self._out.append(event)
+        self._say(event)
 
     def _fast_enough(self, event: bytes) -> bool:
         relay = self.relay
@@ -227,12 +239,14 @@ class Pump:
         """`[DONE]` where it is no terminator: passed on behind that; without it the answer is not whole."""
         self._over = True
         if self._done_sent:
-            self._out.append(event)
+            self._say(event)
 
-    def _hold(self, event: bytes, most: int = _HELD_EVENTS) -> None:
-        self._held.append(event)
+    def _hold(self, event: bytes, most: int | None = _HELD_EVENTS) -> None:
+        held = self._held = self._held or []
+        held.append(event)
         self._held_bytes += len(event)
-        if self._held_bytes > self._limit or len(self._held) > most:
+        limit = _HELD_BYTES + _ECHOES * len(self.relay.call.body or b"")
+        if self._held_bytes > limit or (most is not None and len(held) > most):
             self._commit()
 
     def _commit(self) -> None:
@@ -241,9 +255,11 @@ class Pump:
         relay.outcome.first_content = relay.now()
         relay.errand.begun(relay.outcome)
         relay.reply.begin(relay.response.status, relay.head())
-        for event in self._held:
+        if isinstance(relay.response, UpstreamResponse):
+            relay.response.forget_head()
+        for event in self._held or ():
             self._put(event)
-        self._held = []
+        self._held = None
 
     def _error(self, event: bytes) -> None:
         """An error the provider said: before the commit point it is ours to act on, after it the client's."""
@@ -259,7 +275,7 @@ class Pump:
             return
         if self.relay.call.operation is not Operation.RESPONSES or b"response.failed" in event:
             self._over = True  # a Responses stream says `error` first and `response.failed` behind it
-        self._out.append(self.relay.scrub(event))
+        self._say(self.relay.scrub(event))
 
     async def settle(self) -> Outcome:
         """The end of the stream as the client sees it, and what it means."""
@@ -291,7 +307,7 @@ class Pump:
             self.fault, self.scanner.error, self._unsaid = fault, None, b""
         closing = self._closing()
         if closing:
-            self._out.append(closing)
+            self._say(closing)
         self._flush()
         await self.relay.reply.end()
 

@@ -163,7 +163,7 @@ class Relay(msgspec.Struct):
             try:
                 with self.dog:
                     await going()
-                going = None
+                    going = pump.then()
             except (UpstreamError, ClockExpired, MalformedEvent, sse.EventTooLarge, asyncio.CancelledError) as exc:
                 going = self._broken(pump, exc)
             finally:

@@ -7,7 +7,7 @@ within the callback of the socket: no task is woken for a piece then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from config.model import Secret
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from proxy.upstream.wire import Wire
 
 _HIGH: Final = 128 * 1024  # bytes kept for whoever does not come for them; then the socket is not read
-_MOST_NAMES: Final = 512
-_LONGEST_NAME: Final = 64  # that is remembered
-_names: dict[bytes, str] = {}  # of headers, as they are compared; those of the first providers suffice
+_MOST_HEADS: Final = 128
+_LONGEST: Final = 1024  # bytes of names, of a head that is remembered
+_known: dict[bytes, tuple[str, ...]] = {}  # the names of a head as they are compared; a provider's hardly ever change
 
 Sink = Callable[[bytes], bool]
 
@@ -31,15 +31,14 @@ class UpstreamResponse:
     """
 
     __slots__ = (
-        "_enough",
         "_error",
         "_headers",
         "_held",
         "_loop",
+        "_names",
         "_over",
         "_pieces",
-        "_raised",
-        "_raw",
+        "_poured",
         "_secret",
         "_sink",
         "_size",
@@ -54,35 +53,38 @@ class UpstreamResponse:
         self._wire: Wire | None = wire  # while more can come
         self._loop = wire.loop
         self._secret = secret
-        self._raw: list[tuple[bytes, bytes]] = []
-        self._values = b""
-        self._headers: list[tuple[str, str]] | None = None
-        self._pieces: list[bytes] = []
+        self._names = self._values = b""  # of its headers, until these are asked for
+        self._headers: Sequence[tuple[str, str]] | None = None
+        self._pieces: list[bytes] | None = None
         self._size = 0
         self._over = False
         self._error: Exception | None = None
         self._sink: Sink | None = None
-        self._enough = False  # the sink wants no more
-        self._raised: Exception | None = None  # by the sink
+        self._poured: asyncio.Future[None] | None = None  # the sink wants no more, or is given no more
         self._held = False
         self._waiter: asyncio.Future[None] | None = None
 
     # --- for whoever wants it
 
     @property
-    def headers(self) -> list[tuple[str, str]]:
+    def headers(self) -> Sequence[tuple[str, str]]:
         """Names in lower case with their values. One that holds the key that was sent is not among them."""
-        if self._headers is None:
-            self._headers = [
-                (_names.get(name) or _named(name), value.rstrip(b" \t").decode("utf-8", "surrogateescape"))
-                for name, value in self._raw
-            ]
+        headers = self._headers
+        if headers is None:
+            raw, names = self._values, _known.get(self._names) or _in_lower_case(self._names)
+            values = raw.decode("utf-8", "surrogateescape").split("\n")
+            # There is one value for each name, and one too many where there is no name.
+            headers = [(name, value.rstrip(" \t")) for name, value in zip(names, values, strict=False)]
             secret = self._secret
-            if secret is not None and _holds(self._values, secret):
-                self._headers = [
-                    known for known, (_, raw) in zip(self._headers, self._raw, strict=True) if not _holds(raw, secret)
-                ]
-        return self._headers
+            if secret is not None and _holds(raw, secret):
+                lines = zip(headers, raw.split(b"\n"), strict=False)
+                headers = [header for header, value in lines if not _holds(value, secret)]
+            self._headers, self._names, self._values = headers, b"", b""
+        return headers
+
+    def forget_head(self) -> None:
+        """Nobody asks for its headers any more, and its body may go on for long."""
+        self._headers, self._names, self._values = (), b"", b""
 
     def header(self, name: str) -> str:
         """The first header of that (lower-case) name, or an empty text."""
@@ -112,26 +114,16 @@ class UpstreamResponse:
             await self._wait()
         return self._taken()
 
-    async def pour(self, sink: Sink) -> None:
-        """Give every piece to `sink` as it comes, until the end of the body or until `sink` returns True.
+    def pour(self, sink: Sink) -> asyncio.Future[None]:
+        """Give every piece to `sink` as it comes; done at the end of the body, or once `sink` has returned True.
 
-        Raises UpstreamError as `read` does, and what `sink` raises. What was not given can be read afterwards; nothing
-        is given once the task that pours was cancelled.
+        Awaited, it raises UpstreamError as `read` does, and what `sink` raises. What was not given can be read
+        afterwards; nothing is given once the task that pours was cancelled.
         """
-        while self._pieces and not self._held:
-            if sink(self._taken()):
-                return
-        self._sink, self._enough = sink, False
-        try:
-            while not self._enough and (self._pieces or not self._over):
-                await self._wait()
-        finally:
-            self._sink = None
-        if self._raised is not None:
-            raised, self._raised = self._raised, None
-            raise raised
-        if self._error is not None and not self._enough:
-            raise self._error
+        self._sink = sink
+        poured = self._poured = self._loop.create_future()
+        self._pour_on()
+        return poured
 
     def hold(self) -> None:
         """Read no more of the socket, and pour no more, until `go_on`."""
@@ -142,11 +134,8 @@ class UpstreamResponse:
     def go_on(self) -> None:
         """Undo `hold`."""
         self._held = False
-        while self._pieces and self._sink is not None and not self._held and not self._cancelled():
-            self._give(self._sink, self._taken())
-        if self._over:
-            self._wake()
-        elif self._wire is not None and not self._held and self._size < _HIGH:
+        self._pour_on()
+        if self._wire is not None and not self._held and self._size < _HIGH:
             self._wire.resume()
 
     def rest(self) -> bytes:
@@ -158,29 +147,30 @@ class UpstreamResponse:
         wire = self._wire
         if wire is not None:
             wire.give_up()  # which ends this
-        self._pieces.clear()
+        self._pieces = None
 
     # --- for the wire
 
-    def began(self, status: int, raw: list[tuple[bytes, bytes]], values: bytes) -> None:
-        """The head: names and values as they came, and all values in one."""
+    def began(self, status: int, names: bytes, values: bytes) -> None:
+        """The head: names and values as they came, each on a line."""
         self.status = status
-        self._raw = raw
+        self._names = names
         self._values = values
         self._wake()
 
     def arrived(self, data: bytes) -> None:
         """A piece of the body."""
-        sink = self._sink
-        if sink is not None and not self._held and not self._cancelled():
+        sink, poured = self._sink, self._poured
+        if sink is not None and poured is not None and not self._held and not poured.cancelled():
             self._give(sink, data)
             return
+        if self._pieces is None:
+            self._pieces = []
         self._pieces.append(data)
         self._size += len(data)
         if self._size >= _HIGH and self._wire is not None:
             self._wire.pause()
-        if sink is None:
-            self._wake()
+        self._wake()
 
     def ended(self, error: Exception | None) -> None:
         """Nothing more comes: all of it has come, or `error` says what kept it."""
@@ -188,31 +178,54 @@ class UpstreamResponse:
         self._over = True
         self._error = error
         self._wake()
+        self._pour_on()
 
     # ---
 
     def _taken(self) -> bytes:
-        pieces = self._pieces
+        pieces = self._pieces or [b""]
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
+        self._pieces = None
         if self._size >= _HIGH and self._wire is not None and not self._held:
             self._wire.resume()
         self._size = 0
         return data
 
-    def _cancelled(self) -> bool:
+    def _pour_on(self) -> None:
+        """Give the sink what is there, and be done with it once that was all."""
+        while self._pieces and self._sink is not None and not self._held and not self._left():
+            self._give(self._sink, self._taken())
+        if self._over and self._sink is not None and not self._pieces:
+            self._done(self._error)
+
+    def _left(self) -> bool:
         """Whether who pours has been told to stop, though he has not had his turn to do so since."""
-        return self._waiter is not None and self._waiter.cancelled()
+        return self._poured is not None and self._poured.cancelled()
 
     def _give(self, sink: Sink, data: bytes) -> None:
+        self._sink = None  # it may close this, which does not count if it wants no more
         try:
             enough = sink(data)
         except Exception as exc:  # it is raised where the pouring was asked for
-            self._raised = exc
-            enough = True
+            self._done(exc)
+            return
         if enough:
-            self._sink, self._enough = None, True
-            self._wake()
+            self._done(None)
+            return
+        self._sink = sink
+        if self._over:
+            self._pour_on()
+
+    def _done(self, error: Exception | None) -> None:
+        """Nothing more is poured."""
+        self._sink, poured = None, self._poured
+        if poured is None or poured.done():
+            return
+        if error is None:
+            poured.set_result(None)
+        else:
+            poured.set_exception(error)
+            poured.exception()  # whoever poured may have been told to stop since, and never look
 
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
@@ -226,11 +239,12 @@ class UpstreamResponse:
             self._waiter.set_result(None)
 
 
-def _named(name: bytes) -> str:
-    known = name.decode("utf-8", "surrogateescape").lower()
-    if len(_names) < _MOST_NAMES and len(name) <= _LONGEST_NAME:
-        _names[name] = known
-    return known
+def _in_lower_case(lines: bytes) -> tuple[str, ...]:
+    """The names of a head."""
+    names = tuple(lines.decode("utf-8", "surrogateescape").lower().split("\n")) if lines else ()
+    if len(_known) < _MOST_HEADS and len(lines) <= _LONGEST:
+        _known[lines] = names
+    return names
 
 
 def _holds(raw: bytes, secret: Secret) -> bool:

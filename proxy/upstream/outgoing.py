@@ -29,7 +29,7 @@ class Outgoing(asyncio.Protocol):
         self.drawn = False
         self._transport: asyncio.Transport | None = None
         self._body: memoryview | None = None  # what is still to be written
-        self._after: list[memoryview] = []  # and what follows it, last things first
+        self._after: list[memoryview] | None = None  # and what follows it, last things first
         self._full = False
         self._drained: asyncio.Future[None] | None = None
         self._sender: asyncio.Task[None] | None = None
@@ -58,7 +58,7 @@ class Outgoing(asyncio.Protocol):
 
     def stop(self) -> None:
         """Write no more of it."""
-        self._body, self._after = None, []
+        self._body = self._after = None
         if self._sender is not None:
             self._sender.cancel()
 

@@ -11,7 +11,7 @@ from proxy.fault import FaultKind, Phase
 from proxy.outbox import Outbox
 from proxy.upstream.dial import Dialler, Tls
 from proxy.upstream.errors import UpstreamError, unaddressed
-from proxy.upstream.wire import Wire
+from proxy.upstream.wire import Ear, Wire
 
 _KEEPALIVE: Final = 30.0  # seconds for which an idle connection is kept
 _LAST_WORDS: Final = 1.0  # seconds in which closed sockets are gone
@@ -19,7 +19,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class Pool:
-    """See the module. `host` is what requests say theirs is."""
+    """See the module. `host` is what requests say theirs is; `ear` is that of its connections."""
 
     def __init__(self, base_url: str, tls: Tls, outbox: Outbox, *, private: bool) -> None:
         """Raises UpstreamError where the base URL is none."""
@@ -41,6 +41,7 @@ class Pool:
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
         self._emptied: asyncio.Future[None] | None = None
+        self.ear = Ear()
 
     def take(self) -> Wire | None:
         """An idle connection, if there is one."""

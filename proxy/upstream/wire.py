@@ -39,19 +39,18 @@ class Wire(Outgoing):
     __slots__ = (
         "_answer",
         "_bare",
-        "_head",
-        "_interim",
         "_keep",
         "_line",
         "_parser",
         "_paused",
-        "_pieces",
         "_pool",
         "_quiet",
-        "_raw",
-        "_whole",
+        "_to_end",
+        "head",
         "heard",
+        "interim",
         "since",
+        "whole",
     )
 
     def __init__(self, pool: Pool) -> None:
@@ -62,13 +61,12 @@ class Wire(Outgoing):
         self._parser: HttpResponseParser | None = None
         self._answer: UpstreamResponse | None = None
         self._bare = False  # its answer has no body, whatever its head says
-        self._raw: list[tuple[bytes, bytes]] = []
-        self._head = True  # is still coming
-        self._interim = False  # what comes is a 1xx
+        self.head: list[bytes] | None = None  # names and values by turns, while it is still coming
+        self._to_end = False  # its body ends with the connection
+        self.interim = False  # what comes is a 1xx
         self._line = 0  # bytes of the line of the head that is not whole yet
         self._quiet = 0
-        self._pieces: list[bytes] = []
-        self._whole = False
+        self.whole = False
         self._keep = False
         self._paused = False
 
@@ -84,9 +82,8 @@ class Wire(Outgoing):
     ) -> None:
         """Put a question whose answer is given to `answer`. `bare`: it was HEAD."""
         self._answer = answer
-        self._raw = []
-        self.heard = self._whole = self._keep = False
-        self._head, self._bare, self._line, self._quiet = True, bare, 0, 0
+        self.heard = self.whole = self._keep = False
+        self.head, self._bare, self._line, self._quiet = [], bare, 0, 0
         self.say(head, body)
 
     def pause(self) -> None:
@@ -131,7 +128,7 @@ class Wire(Outgoing):
         """The connection is there, TLS included."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(ENOUGH)  # TLS has eight times that of its own accord
-        self._parser = HttpResponseParser(self)
+        self._parser = HttpResponseParser(self._pool.ear)
         self._parser.set_dangerous_leniencies(
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
@@ -143,12 +140,14 @@ class Wire(Outgoing):
             self._end(None)
             return
         self.heard = True
+        ear = self._pool.ear
+        ear.wire = self
         try:
             parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
-            self._garbled(answer)
+            self._garbled(answer, ear.pieces)
             return
-        pieces = self._pieces
+        pieces = ear.pieces
         if pieces:
             body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             pieces.clear()
@@ -156,16 +155,16 @@ class Wire(Outgoing):
             answer.arrived(body)
             if answer is not self._answer:
                 return  # it was closed by whoever it was given to
-        elif not self._whole:
+        elif not self.whole:
             self._look(data, answer)
-        if self._whole:
+        if self.whole:
             self._release()
         elif len(data) >= _MUCH:
             self._let_others()
 
     def eof_received(self) -> None:
         """No more comes: the end of an answer that has no other, and in the middle of any other no end."""
-        if self._answer is not None and self._until_closed():
+        if self._answer is not None and self.head is None and self._to_end:
             self._end(None)
         else:
             self._end(interrupted(self._cut()))
@@ -177,66 +176,38 @@ class Wire(Outgoing):
         if exc is None:
             self.eof_received()
         else:
-            self._end(interrupted("the connection was reset" if not self._head else self._cut()))
+            self._end(interrupted("the connection was reset" if self.head is None else self._cut()))
         self._full = False
         self._drain()
         self._pool.lost(self)
 
-    # --- what the parser says
+    # --- what the parser says, by way of the ear
 
-    def on_message_begin(self) -> None:
-        """Another answer, of which only an interim one may be followed."""
-        if self._whole:
-            raise _NoHttp
-
-    def on_status(self, reason: bytes) -> None:
-        """The text beside the status; nobody reads it."""
-        if len(reason) > _LINE:
-            raise _NoHttp
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A line of the head; those behind a body are nobody's business."""
-        if self._head:
-            self._raw.append((name, value))
-
-    def on_headers_complete(self) -> None:
+    def head_ends(self) -> None:
         """The head is there."""
-        parser, answer = self._parser, self._answer
+        parser, answer, head = self._parser, self._answer, self.head
         assert parser is not None
         assert answer is not None
-        status, raw = parser.get_status_code(), self._raw
-        values = b"\n".join([value for _, value in raw])
-        size = len(values) + sum([len(name) for name, _ in raw])
-        if len(raw) > _HEADERS or b"\0" in values or (size > _LINE - 2 and _has_long_line(raw)):
+        assert head is not None
+        status, names, values = parser.get_status_code(), b"\n".join(head[::2]), b"\n".join(head[1::2])
+        long = len(names) + len(values) > _LINE - 2 and _has_long_line(head)
+        if long or len(head) > 2 * _HEADERS or b"\0" in values:
             raise _NoHttp
         if status < 200:
             if status < 100 or status == 101:
                 raise _NoHttp
-            self._interim = True
+            self.interim = True
             return
         self._keep = parser.should_keep_alive()
-        if not self._keep and _coding(raw) not in (b"", b"chunked", b"identity"):
-            raise _NoHttp  # nobody has asked for that, and nobody would undo it
-        self._head = False
+        self._to_end = not self._keep and _until_closed(head)
+        self.head = None
         self._quiet = -_READ  # what came with the head
         if status >= 300:
             self._refused()
-        answer.began(status, raw, values)
+        answer.began(status, names, values)
         if self._bare:
-            self._whole, self._keep = True, False
+            self.whole, self._keep = True, False
             raise _NoHttp
-
-    def on_body(self, data: bytes) -> None:
-        """A piece of the body."""
-        self._pieces.append(data)
-
-    def on_message_complete(self) -> None:
-        """The end of an answer, or of an interim one."""
-        if self._interim:
-            self._interim = False
-            self._raw = []
-        else:
-            self._whole = True
 
     def _refused(self) -> None:
         """What is left of the request would be for nobody."""
@@ -269,44 +240,98 @@ class Wire(Outgoing):
         assert answer is not None
         answer.ended(None)
 
-    def _garbled(self, answer: UpstreamResponse) -> None:
+    def _garbled(self, answer: UpstreamResponse, pieces: list[bytes]) -> None:
         """What came last does not belong to an answer; what came before it does."""
-        if self._pieces and not self._bare:
-            answer.arrived(b"".join(self._pieces))
-        self._pieces.clear()
+        body = b"".join(pieces)
+        pieces.clear()
+        if body and not self._bare:
+            answer.arrived(body)
         if answer is not self._answer:
             return
-        error = garbled() if self._head else interrupted("the framing of its answer is broken")
-        self._end(None if self._whole else error)
+        error = garbled() if self.head is not None else interrupted("the framing of its answer is broken")
+        self._end(None if self.whole else error)
 
     def _look(self, data: bytes, answer: UpstreamResponse) -> None:
         """Neither a head nor anything of a body: there is an end to what the parser keeps of that."""
-        if self._head:
+        self._quiet += len(data)
+        if self.head is not None:
             cut = data.rfind(b"\n")
             self._line = self._line + len(data) if cut < 0 else len(data) - cut - 1
-            self._quiet += len(data)
-            if self._line > _LINE or len(self._raw) > _HEADERS or self._quiet > _HEAD:
-                self._garbled(answer)
-        else:
-            self._quiet += len(data)
-            if self._quiet > _QUIET:
-                self._garbled(answer)
-
-    def _until_closed(self) -> bool:
-        """Whether the end of the connection is the end of the answer."""
-        if self._head or any(name.lower() == b"content-length" for name, _ in self._raw):
-            return False
-        return _coding(self._raw) in (b"", b"identity")
+            if self._line > _LINE or len(self.head) > 2 * _HEADERS or self._quiet > _HEAD:
+                self._garbled(answer, [])
+        elif self._quiet > _QUIET:
+            self._garbled(answer, [])
 
     def _cut(self) -> str:
-        return "the connection was closed" if not self._head else "it closed the connection without an answer"
+        return "the connection was closed" if self.head is None else "it closed the connection without an answer"
 
 
-def _has_long_line(raw: list[tuple[bytes, bytes]]) -> bool:
-    return any(len(name) + len(value) + 2 > _LINE for name, value in raw)
+class Ear:
+    """Hears what the parser of a wire says, and hands it to that wire: the one that is being fed.
+
+    All wires of a pool share one, for a parser keeps what it calls: methods of each wire's own took twice the room of
+    the parser itself.
+    """
+
+    __slots__ = (
+        "on_body",
+        "on_header",
+        "on_headers_complete",
+        "on_message_begin",
+        "on_message_complete",
+        "on_status",
+        "pieces",
+        "wire",
+    )
+
+    def __init__(self) -> None:
+        self.wire: Wire  # once one is fed
+        self.pieces: list[bytes] = []  # of a body
+        self.on_body = self.pieces.append
+        self.on_header = self._header
+        self.on_headers_complete = self._head_ends
+        self.on_message_begin = self._begins
+        self.on_message_complete = self._ends
+        self.on_status = _reason
+
+    def _begins(self) -> None:
+        """Another answer, of which only an interim one may be followed."""
+        if self.wire.whole:
+            raise _NoHttp
+
+    def _header(self, name: bytes, value: bytes) -> None:
+        """A line of the head; those behind a body are nobody's business."""
+        head = self.wire.head
+        if head is not None:
+            head += (name, value)
+
+    def _head_ends(self) -> None:
+        self.wire.head_ends()
+
+    def _ends(self) -> None:
+        """The end of an answer, or of an interim one."""
+        wire = self.wire
+        if wire.interim:
+            wire.interim, wire.head = False, []
+        else:
+            wire.whole = True
 
 
-def _coding(raw: list[tuple[bytes, bytes]]) -> bytes:
-    """The transfer coding that was put on last, empty where there is none."""
-    codings = [value for name, value in raw if name.lower() == b"transfer-encoding"]
-    return codings[-1].rpartition(b",")[2].strip().lower() if codings else b""
+def _reason(text: bytes) -> None:
+    """The words beside the status; nobody reads them."""
+    if len(text) > _LINE:
+        raise _NoHttp
+
+
+def _has_long_line(head: list[bytes]) -> bool:
+    return any(len(name) + len(value) + 2 > _LINE for name, value in zip(head[::2], head[1::2], strict=True))
+
+
+def _until_closed(head: list[bytes]) -> bool:
+    """Whether the end of the connection is the end of the body. Raises _NoHttp."""
+    lines = [(name.lower(), value) for name, value in zip(head[::2], head[1::2], strict=True)]
+    codings = [value for name, value in lines if name == b"transfer-encoding"]
+    coding = codings[-1].rpartition(b",")[2].strip().lower() if codings else b""  # the one that was put on last
+    if coding not in (b"", b"chunked", b"identity"):
+        raise _NoHttp  # nobody has asked for that, and nobody would undo it
+    return coding != b"chunked" and all(name != b"content-length" for name, _ in lines)

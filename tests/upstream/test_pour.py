@@ -230,7 +230,6 @@ async def test_a_sink_may_close_what_it_is_given(listen: Any, ask: Any, tls: boo
     await asyncio.sleep(0)
     steps.go()
     await pouring
-    steps.go()
     await asyncio.wait_for(listener.peers[0].end(), 5)
 
 
