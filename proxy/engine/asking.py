@@ -49,6 +49,9 @@ class Way(msgspec.Struct, frozen=True):
     token: bool
     whole: bool
 
+    def __repr__(self) -> str:
+        return f"Way({self.operation})"  # a credential is not to be printed by accident
+
 
 def way(asked: Asked) -> Way:
     """The way for this question. Raises MissingCredential."""
