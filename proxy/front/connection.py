@@ -63,25 +63,25 @@ class Connection(RequestHandler):
         self._due = 0  # bytes of the last request that are still to come; less than 0 where that is not known
         self._head = b""  # that of the only request that waits, where it is known
 
-    def data_received(self, data: bytes) -> None:
-        """Requests, or parts of one."""
+    def received(self, data: bytes) -> bool:
+        """Requests have come, or parts of one; whether the head of one was among them."""
         if self._parser is None and self.transport is not None:
             self._parser = self._fresh_parser()
         before = self._request_count
-        super().data_received(data)
-        if not data:
-            return
-        if self._request_count == before:
+        RequestHandler.data_received(self, data)
+        came = self._request_count - before
+        if not came:
             self._due -= len(data)  # less than 0 where it was no part of a body
-            return
+            return False
         self._head = b""
-        if self._due == 0 and self._request_count == before + 1:
+        if came == 1 and self._due == 0:
             head = data.find(b"\r\n\r\n") + 4
             self._due = _missing(self._messages[-1][0], head, len(data))
             if self._due >= 0 and len(self._messages) == 1:
                 self._head = data[:head]
         else:
             self._due = -1
+        return True
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """A body has room again. Its reader says so each time that it is read, also where nothing was held back; behind
