@@ -20,13 +20,16 @@ from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.front.errors import Received
+from proxy.front.heads import Head, Heads
 
 _NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
 Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Door(Protocol):
-    """Who answers the requests of a server."""
+    """Who answers the requests of a server, and knows heads of some."""
+
+    heads: Heads
 
     def __call__(self, request: BaseRequest, /) -> Awaitable[web.StreamResponse]:
         """The answer to one. What it raises is for `failed`."""
@@ -54,17 +57,22 @@ class Sent:
 class Connection(RequestHandler):
     """See the module."""
 
-    __slots__ = ("_due", "_head")
+    __slots__ = ("_due", "_head", "_heads", "_known")
     ssl_context = peername = sockname = None  # of which aiohttp makes texts for each connection, and nobody reads them
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, manager: web.Server, **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
+        self._heads = cast(Door, manager.request_handler).heads
         self._messages: list[Any] = []  # type: ignore[assignment]  # an empty deque takes 760 bytes
         self._due = 0  # bytes of the last request that are still to come; less than 0 where that is not known
-        self._head = b""  # that of the only request that waits, where it is known
+        self._head = b""  # that of the only request that waits, where it came in one piece
+        self._known: Head | None = None  # what is known of that
 
     def received(self, data: bytes) -> bool:
         """Requests have come, or parts of one; whether the head of one was among them."""
+        head = data.find(b"\r\n\r\n") + 4 if self._due == 0 and not self._messages else 0
+        if head > 3 and self._is_again(data, head):
+            return True
         if self._parser is None and self.transport is not None:
             self._parser = self._fresh_parser()
         before = self._request_count
@@ -73,14 +81,26 @@ class Connection(RequestHandler):
         if not came:
             self._due -= len(data)  # less than 0 where it was no part of a body
             return False
-        self._head = b""
-        if came == 1 and self._due == 0:
-            head = data.find(b"\r\n\r\n") + 4
-            self._due = _missing(self._messages[-1][0], head, len(data))
-            if self._due >= 0 and len(self._messages) == 1:
-                self._head = data[:head]
-        else:
-            self._due = -1
+        self._due = _missing(self._messages[-1][0], head, len(data)) if came == 1 and head > 3 else -1
+        self._head = data[:head] if self._due >= 0 else b""
+        return True
+
+    def _is_again(self, data: bytes, size: int) -> bool:
+        """Whether this is a request with a known head, which has this size, and its whole body: it waits to be answered
+        then."""
+        self._known, length = self._heads.find(data[:size])
+        if self._known is None or not 0 < length == len(data) - size <= self._read_bufsize:
+            return False
+        if self._close or self._force_close or self._upgraded:
+            return False
+        self._head = data[:size]
+        body = StreamReader(self, self._read_bufsize, loop=self._loop)
+        body.feed_data(data[size:])
+        body.feed_eof()
+        self._request_count += 1
+        self._messages.append((self._known.message, body))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
         return True
 
     def resume_reading(self, resume_parser: bool = True) -> None:
@@ -203,7 +223,8 @@ class Connection(RequestHandler):
             handler, message = self._make_error_handler(message), ERROR
         request = receive(message, payload, self, StreamWriter(self, self._loop), self._task_handler)
         if self._head and isinstance(request, Received):
-            request.head, self._head = self._head, b""
+            request.head, request.known = self._head, self._known
+            self._head, self._known = b"", None
         return request, handler
 
     async def _linger(self, body: StreamReader) -> None:
@@ -227,6 +248,6 @@ class Connection(RequestHandler):
 def _missing(message: Any, head: int, came: int) -> int:
     """How much of the body of a request is still to come, of which so much came with its head of this length; less than
     0 where that is not known, or something stands behind it."""
-    if isinstance(message, _ErrInfo) or message.chunked or head < 4:
+    if isinstance(message, _ErrInfo) or message.chunked:
         return -1
     return head + int(message.headers.get("Content-Length", "0")) - came

@@ -39,8 +39,8 @@ class Protocol(Connection):
 
     __slots__ = ("_header_timer", "_patience", "_probing", "_silent", "_unsent", "_wire", "sign_of_life")
 
-    def __init__(self, *args: Any, patience: Callable[[], float], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, manager: web.Server, *, patience: Callable[[], float], **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
         self._patience = patience
         self._header_timer: asyncio.TimerHandle | None = None
         self._silent = True  # nothing has come yet

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
+import random
+import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -91,6 +95,63 @@ async def test_what_differs_from_a_known_head_is_checked(
     await get_known(client, known)
     assert (await client.ask(known.replace(*change, 1))).status == status
     assert (await client.ask(known)).status == 200
+
+
+@pytest.mark.parametrize(
+    "length", ["+%d", " %d", "%d ", "0x%x", "%d,%d", "-%d", "", "%d\n", "%d\nOrigin: http://evil.example", "1_%d"]
+)
+async def test_an_odd_length_behind_a_known_head_is_read_as_behind_any(
+    server: Redeo, client: RawClient, length: str
+) -> None:
+    odd = length % ((len(BODY),) * length.count("%"))
+    asked = head(server).replace(b"Content-Length: %d" % len(BODY), b"Content-Length: " + odd.encode()) + BODY
+    before = (await client.ask(asked)).status
+    client.close()
+    await get_known(client, head(server) + BODY)
+    assert (await client.ask(asked)).status == before
+    assert before == (200 if odd.strip(" ") == str(len(BODY)) else 400)
+
+
+async def test_a_body_that_is_a_known_request_is_a_body(server: Redeo, client: RawClient, up: Upstream) -> None:
+    known = head(server) + BODY
+    await get_known(client, known)
+    before = len(up.requests)
+    assert (await client.ask(head(server, "Expect: 100-continue", length=len(known)))).status == 100
+    assert (await client.ask(known)).status == 400  # it is no JSON
+    assert len(up.requests) == before
+    assert (await client.ask(known)).status == 200
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_requests_cut_anyhow_come_to_the_same(server: Redeo, up: Upstream, seed: int) -> None:
+    """Known heads and others on one connection, one after the other or many at once, in pieces of any size."""
+    drawn = random.Random(seed)
+    asked = 0
+    for _ in range(8):
+        reader, writer = await asyncio.open_connection(*server.daemon.address)
+        for many in drawn.choice([(1, 1, 1, 1, 1), (1, 1, 1, 1, 5), (2, 1, 3)]):
+            together = b"".join(numbered(server, drawn, number) for number in range(asked, asked + many))
+            cuts = sorted(drawn.choices(range(len(together)), k=drawn.choice([0, 0, 1, 2])))
+            for start, end in pairwise([0, *cuts, len(together)]):
+                writer.write(together[start:end])
+                await asyncio.sleep(0)  # so that it is likely to come by itself
+            for _ in range(many):
+                answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                await reader.readexactly(int(re.findall(rb"Content-Length: ([0-9]+)", answer)[0]))
+            asked += many
+        writer.close()
+    assert [json.loads(came.body)["seed"] for came in up.requests] == list(range(asked))
+
+
+def numbered(server: Redeo, drawn: random.Random, number: int) -> bytes:
+    """A request that says which one it is, framed in one of several ways."""
+    body = BODY[:-1] + b',"seed":%d,"user":"%b"}' % (number, b"x" * drawn.choice([0, 0, 9, 2_000, 400_000]))
+    more = drawn.choice([(), (), (), ("X-Title: other",)])
+    if drawn.random() < 0.05:
+        plain = head(server, "Transfer-Encoding: chunked").replace(b"Content-Length: %d\r\n" % len(BODY), b"")
+        return plain + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    return head(server, *more, length=len(body)) + body
 
 
 async def test_what_stands_before_a_head_does_not_become_known(server: Redeo, client: RawClient) -> None:
