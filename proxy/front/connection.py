@@ -54,6 +54,45 @@ class Sent:
         """It was."""
 
 
+class Whole(StreamReader):
+    """A body that is there: to be read like one that comes in, but by lines or till a separator."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._exception = None
+        self.total_bytes = len(body)
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        self._exception = exc
+
+    def is_eof(self) -> bool:
+        return True
+
+    def at_eof(self) -> bool:
+        return not self._body
+
+    def set_read_chunk_size(self, n: int) -> None:
+        return
+
+    def read_nowait(self, n: int = -1) -> bytes:
+        if self._exception is not None:
+            raise self._exception
+        body = self._body
+        self._body = b"" if n < 0 else body[n:]
+        return body if n < 0 else body[:n]
+
+    async def read(self, n: int = -1) -> bytes:
+        return self.read_nowait(n)
+
+    async def readany(self) -> bytes:
+        return self.read_nowait()
+
+    async def readchunk(self) -> tuple[bytes, bool]:
+        return self.read_nowait(), False
+
+
 class Connection(RequestHandler):
     """See the module."""
 
@@ -94,11 +133,8 @@ class Connection(RequestHandler):
         if self._close or self._force_close or self._upgraded:
             return False
         self._head = data[:size]
-        body = StreamReader(self, self._read_bufsize, loop=self._loop)
-        body.feed_data(data[size:])
-        body.feed_eof()
         self._request_count += 1
-        self._messages.append((self._known.message, body))
+        self._messages.append((self._known.message, Whole(data[size:])))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         return True
