@@ -309,6 +309,9 @@ def scanner(operation: Operation, *, hide_usage: bool = False, choices: int = 1)
     return _Base()
 
 
+_EMPTY: Final[Mapping[str, Any]] = {}
+
+
 def _int(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= EXACT else 0
 
@@ -319,17 +322,21 @@ def _groq_usage(value: Mapping[str, Any]) -> object:
     return extra.get("usage") if isinstance(extra, dict) else None
 
 
-def _part(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = usage.get(name)
-    return part if isinstance(part, dict) else {}
+def _part(whole: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """The first of these that is an object with something in it."""
+    for name in names:
+        part = whole.get(name)
+        if part and isinstance(part, dict):
+            return part
+    return _EMPTY
 
 
 def openai_usage(usage: object) -> Usage | None:
     """The `usage` object of Chat Completions, Completions, Embeddings or Responses; None where there is none."""
     if not isinstance(usage, dict):
         return None
-    inputs = _part(usage, "prompt_tokens_details") or _part(usage, "input_tokens_details")
-    outputs = _part(usage, "completion_tokens_details") or _part(usage, "output_tokens_details")
+    inputs = _part(usage, "prompt_tokens_details", "input_tokens_details")
+    outputs = _part(usage, "completion_tokens_details", "output_tokens_details")
     read_in = _int(usage.get("prompt_tokens", usage.get("input_tokens")))
     written = _int(usage.get("completion_tokens", usage.get("output_tokens")))
     thought = _int(outputs.get("reasoning_tokens"))
