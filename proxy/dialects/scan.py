@@ -152,9 +152,10 @@ class ChatScanner(_Base):
         return Progress.CONTENT if content else Progress.LIFECYCLE
 
     def _choice(self, choice: Mapping[str, Any]) -> bool:
-        index = choice.get("index")
-        ended = bool(choice.get("finish_reason"))
-        self._note(_int(index) if index else 0, ended)
+        index, ended = choice.get("index"), bool(choice.get("finish_reason"))
+        index = _int(index) if index else 0
+        if self._choices.get(index) is not ended:
+            self._note(index, ended)
         if ended:
             return True
         delta = choice.get("delta") or choice.get("message")
@@ -166,11 +167,10 @@ class ChatScanner(_Base):
         return False
 
     def _note(self, index: int, ended: bool) -> None:
-        known = self._choices
-        if len(known) > 1:
-            known[index] = ended
-        elif known.get(index) is not ended:
-            now = {**known, index: ended}
+        if len(self._choices) > 1:
+            self._choices[index] = ended
+        else:
+            now = {**self._choices, index: ended}
             self._choices = _ONE[ended] if now == _ONE[ended] else now
 
 
