@@ -229,7 +229,6 @@ class UpstreamResponse:
             until.set_result(None)
         else:
             until.set_exception(error)
-            until.exception()  # whoever waits may have been told to stop by then, and never look
 
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
