@@ -152,9 +152,10 @@ class ChatScanner(_Base):
         return Progress.CONTENT if content else Progress.LIFECYCLE
 
     def _choice(self, choice: Mapping[str, Any]) -> bool:
-        index = choice.get("index")
-        ended = bool(choice.get("finish_reason"))
-        self._note(_int(index) if index else 0, ended)
+        index, ended = choice.get("index"), bool(choice.get("finish_reason"))
+        index = _int(index) if index else 0
+        if self._choices.get(index) is not ended:
+            self._note(index, ended)
         if ended:
             return True
         delta = choice.get("delta") or choice.get("message")
@@ -166,11 +167,10 @@ class ChatScanner(_Base):
         return False
 
     def _note(self, index: int, ended: bool) -> None:
-        known = self._choices
-        if len(known) > 1:
-            known[index] = ended
-        elif known.get(index) is not ended:
-            now = {**known, index: ended}
+        if len(self._choices) > 1:
+            self._choices[index] = ended
+        else:
+            now = {**self._choices, index: ended}
             self._choices = _ONE[ended] if now == _ONE[ended] else now
 
 
@@ -309,6 +309,9 @@ def scanner(operation: Operation, *, hide_usage: bool = False, choices: int = 1)
     return _Base()
 
 
+_EMPTY: Final[Mapping[str, Any]] = {}
+
+
 def _int(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= EXACT else 0
 
@@ -319,17 +322,21 @@ def _groq_usage(value: Mapping[str, Any]) -> object:
     return extra.get("usage") if isinstance(extra, dict) else None
 
 
-def _part(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = usage.get(name)
-    return part if isinstance(part, dict) else {}
+def _part(whole: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """The first of these that is an object with something in it."""
+    for name in names:
+        part = whole.get(name)
+        if part and isinstance(part, dict):
+            return part
+    return _EMPTY
 
 
 def openai_usage(usage: object) -> Usage | None:
     """The `usage` object of Chat Completions, Completions, Embeddings or Responses; None where there is none."""
     if not isinstance(usage, dict):
         return None
-    inputs = _part(usage, "prompt_tokens_details") or _part(usage, "input_tokens_details")
-    outputs = _part(usage, "completion_tokens_details") or _part(usage, "output_tokens_details")
+    inputs = _part(usage, "prompt_tokens_details", "input_tokens_details")
+    outputs = _part(usage, "completion_tokens_details", "output_tokens_details")
     read_in = _int(usage.get("prompt_tokens", usage.get("input_tokens")))
     written = _int(usage.get("completion_tokens", usage.get("output_tokens")))
     thought = _int(outputs.get("reasoning_tokens"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -36,7 +36,7 @@ _MUST_HAVE: Final[Mapping[Operation, tuple[str, ...]]] = {
 }
 
 
-class Whole(NamedTuple):
+class Whole(msgspec.Struct, frozen=True):
     """What a whole answer is: its usage, the id it gives itself, the error it really is, or why it is no answer."""
 
     usage: Usage | None = None
@@ -56,7 +56,7 @@ def judge_whole(operation: Operation, body: bytes) -> Whole:
     if not is_text(body):
         return Whole(wrong="its answer is not JSON")
     error, needed = _field(fields, "error"), _MUST_HAVE.get(operation)
-    whole = any(_is_there(fields, key) for key in needed) if needed else bool(fields) and not error
+    whole = _has_one(fields, needed) if needed else bool(fields) and not error
     failed = error and operation is Operation.RESPONSES and _field(fields, "status") == "failed"
     if error and (failed or not whole):
         return Whole(error=error if isinstance(error, dict) else {"message": str(error)[:300]})
@@ -75,9 +75,12 @@ def _field(fields: Mapping[str, msgspec.Raw], name: str) -> Any:
     return None if raw is None else decode(raw)
 
 
-def _is_there(fields: Mapping[str, msgspec.Raw], name: str) -> bool:
-    raw = fields.get(name)
-    return raw is not None and raw != _NULL
+def _has_one(fields: Mapping[str, msgspec.Raw], names: tuple[str, ...]) -> bool:
+    for name in names:
+        raw = fields.get(name)
+        if raw is not None and raw != _NULL:
+            return True
+    return False
 
 
 def _is_json(body: bytes) -> bool:

@@ -255,8 +255,7 @@ class Pump:
         relay.outcome.first_content = relay.now()
         relay.errand.begun(relay.outcome)
         relay.reply.begin(relay.response.status, relay.head())
-        if isinstance(relay.response, UpstreamResponse):
-            relay.response.forget_head()
+        relay.response.forget_head()
         for event in self._held or ():
             self._put(event)
         self._held = None
