@@ -19,10 +19,10 @@ from proxy.upstream.answer import UpstreamResponse
 from proxy.upstream.dial import Tls
 from proxy.upstream.errors import UpstreamError, unaddressed
 from proxy.upstream.pool import Pool, Pools
-from proxy.upstream.request import Body, Pieces, UpstreamRequest, head_of
+from proxy.upstream.request import Body, Heading, Pieces, UpstreamRequest, head_of
 from proxy.upstream.wire import Wire
 
-__all__ = ["Body", "Client", "Pieces", "Pools", "UpstreamError", "UpstreamRequest", "UpstreamResponse"]
+__all__ = ["Body", "Client", "Heading", "Pieces", "Pools", "UpstreamError", "UpstreamRequest", "UpstreamResponse"]
 
 _Key = tuple[str, bool]  # an origin, and whether private addresses are allowed there
 
@@ -52,7 +52,7 @@ class Client:
             if wire is None:
                 wire, kept = await pool.open(request.connect_seconds), False
             answer = UpstreamResponse(wire, connection.secret)
-            wire.begin(answer, head, request.body, bare=request.method == "HEAD")
+            wire.begin(answer, head, request.body, bare=request.heading.method == "HEAD")
             try:
                 await answer.begun()
                 return answer
