@@ -323,7 +323,7 @@ def at_places(
 def with_model(body: bytes, model: str, at: tuple[int, int] | None = None) -> bytes:
     """The body asking for another model; `at`: where the name stands, if that is known."""
     if at is not None:
-        return b"".join(edited(body, (*at, encode(model))))
+        return b"".join((body[: at[0]], encode(model), body[at[1] :]))
     try:
         out = replace_value(body, "model", model)
         if decode(top_level(out)["model"]) == model:
