@@ -51,13 +51,15 @@ class Heads:
     def keep(self, head: bytes, request: web.Request, origin: str | None, under: object) -> None:
         """The guard lets this request with a body pass, for the key in its head, and for what `under` stands for."""
         begins, ends = _length(head)
-        if begins == ends or len(head) > _LONGEST or not _is_whole(head, request):
+        if begins == ends or len(head) > _LONGEST:
             return
         mark = _mark(head, begins, ends)
         if mark not in self._once:
             if len(self._once) >= _ONCE:
                 self._once.clear()
             self._once.add(mark)
+            return
+        if not _is_whole(head, request):
             return
         if len(self._known) >= _MOST:
             self._known.clear()
