@@ -23,8 +23,7 @@ USER_AGENT: Final = "redeo-proxy"
 _LARGE: Final = 64 * 1024  # bytes: a body that is smaller is copied faster than it is sent in pieces
 _ALIKE: Final = frozenset({AuthScheme.NONE, AuthScheme.BEARER, AuthScheme.HEADER})  # sign all requests alike
 _IDENTITY: Final = ("accept-encoding", "identity")
-_MOST: Final = 256  # ways of one connection that are kept, for clients choose the names of models,
-_LONGEST: Final = 256  # and characters of such a name
+_MOST: Final = 256  # ways of one connection that are kept: clients choose the names of models
 _CLIENTS: Final = 8  # whose headings are kept of each way
 
 
@@ -74,8 +73,9 @@ def way(asked: Asked) -> Way:
     if found is None:
         url = connection.url(operation, model=model, stream=call.stream, continues=continues)
         found = _way(connection, operation, url)
-        if len(connection.kept) < _MOST and len(model or "") <= _LONGEST:
-            connection.kept[key] = found
+        if len(connection.kept) >= _MOST:
+            connection.kept.clear()
+        connection.kept[key] = found
     return found
 
 
