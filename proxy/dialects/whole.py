@@ -6,7 +6,7 @@ Sources: as of `proxy.dialects.scan`, which does the same for streams.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +19,13 @@ from proxy.fault import Usage
 _BLANK: Final = b" \t\r\n\v\f"
 _EMPTY: Final = re.compile(rb"\[\s*\]")
 _NULL: Final = msgspec.Raw(b"null")
+_CHOOSES: Final = frozenset({Operation.CHAT, Operation.COMPLETIONS})
+# How usage is counted, and the field that it stands in, where that is not as with OpenAI.
+_COUNTS: Final[Mapping[Operation, tuple[Callable[[object], Usage | None], str]]] = {
+    Operation.MESSAGES: (anthropic_usage, "usage"),
+    Operation.GEMINI: (google_usage, "usageMetadata"),
+}
+_COUNTS_AS_OPENAI: Final = (openai_usage, "usage")
 # Of these, one has to be there.
 _MUST_HAVE: Final[Mapping[Operation, tuple[str, ...]]] = {
     Operation.CHAT: ("choices",),
@@ -60,14 +67,12 @@ def judge_whole(operation: Operation, body: bytes) -> Whole:
     failed = error and operation is Operation.RESPONSES and _field(fields, "status") == "failed"
     if error and (failed or not whole):
         return Whole(error=error if isinstance(error, dict) else {"message": str(error)[:300]})
-    if operation in (Operation.CHAT, Operation.COMPLETIONS) and _EMPTY.fullmatch(fields.get("choices", b"")):
+    if operation in _CHOOSES and _EMPTY.fullmatch(fields.get("choices", b"")):
         return Whole(wrong="the answer has no choice in it")
     if not whole:
         return Whole(wrong=f"the answer has no `{needed[0]}`" if needed else "the answer is empty")
-    if operation is Operation.GEMINI:
-        return Whole(google_usage(_field(fields, "usageMetadata")), _field(fields, "id"))
-    count = anthropic_usage if operation is Operation.MESSAGES else openai_usage
-    return Whole(count(_field(fields, "usage")), _field(fields, "id"))
+    count, place = _COUNTS.get(operation, _COUNTS_AS_OPENAI)
+    return Whole(count(_field(fields, place)), _field(fields, "id"))
 
 
 def _field(fields: Mapping[str, msgspec.Raw], name: str) -> Any:
