@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.raw import get
 from tests.support.speech import ANTHROPIC, CHAT
 from tests.support.upstream import Received, Wire, answer, chat, error, stream
 
@@ -89,6 +90,22 @@ async def test_sound_that_breaks_off_is_not_whole(redeo: Any, provider: Any, fra
     server = await redeo({"alpha": await provider(sound(framing))})
     got = await server.request("POST", "/v1/audio/speech", json={"model": "alpha/tts", "input": "hi", "voice": "a"})
     assert got.broken
+
+
+async def test_sound_that_breaks_off_is_not_whole_where_its_end_is_that_of_the_connection(
+    redeo: Any, provider: Any
+) -> None:
+    """As with HTTP/1.0: nothing but a reset tells a client that what it got is not all."""
+    server = await redeo({"alpha": await provider(sound("chunked"))})
+    body = b'{"model":"alpha/tts","input":"hi","voice":"a"}'
+    own = ["Host: localhost", f"Authorization: Bearer {server.key}", "Content-Type: application/json"]
+    path, length = "/v1/audio/speech", f"Content-Length: {len(body)}"
+    reader, writer = await asyncio.open_connection(*server.daemon.address)
+    writer.write(get(path, *own, length, method="POST", version="HTTP/1.0") + body)
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+    writer.close()
 
 
 def sound(framing: str) -> Any:
