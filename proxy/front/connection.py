@@ -177,6 +177,8 @@ class Connection(RequestHandler):
         self._keepalive = not gone and bool(answer.keep_alive)
         if not gone and not request.content.is_eof():
             await self._linger(request.content)
+        if self._upgraded and not self._messages:  # since the body came to its end: what follows it is read by nobody
+            return False
         return self._keepalive and not self._close and not self._force_close
 
     async def _failed(self, request: BaseRequest, exc: Exception) -> web.StreamResponse:
