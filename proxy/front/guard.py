@@ -67,7 +67,7 @@ class Guard:
         settings = front.current().settings
         self._check_peer(request)
         head, request.head = request.head, b""
-        known = self._heads.find(head, settings, front.key_digest, front.hosts) if head else None
+        known = self._heads.find(head, settings, front.key_digest) if head else None
         if known is not None:
             request.origin, request.passing = known.origin, known.passing
         elif self._passes_by_key(request, path, settings) and head and request.body_exists:

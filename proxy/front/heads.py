@@ -37,13 +37,12 @@ class Heads:
         self._once: set[bytes] = set()  # many have an id in them, and do not come again
         self._settings: Settings | None = None
         self._key = b""
-        self._hosts: frozenset[str] = frozenset()
 
-    def find(self, head: bytes, settings: Settings, key: bytes, hosts: frozenset[str]) -> Head | None:
-        """What is known of a head under these settings, this digest of the key and these names of the daemon."""
-        if self._settings is not settings or self._key is not key or self._hosts is not hosts:
+    def find(self, head: bytes, settings: Settings, key: bytes) -> Head | None:
+        """What is known of a head under these settings and this digest of the key."""
+        if self._settings is not settings or self._key is not key:
             self._known.clear()
-            self._settings, self._key, self._hosts = settings, key, hosts
+            self._settings, self._key = settings, key
         return self._known.get(_mark(head))
 
     def keep(self, head: bytes, request: Received) -> None:
