@@ -23,6 +23,7 @@ from proxy.front.errors import Received
 from proxy.outbox import Outbox
 
 _NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
+_BREAK: Final = b"\r\n"  # before a request it is skipped (RFC 9112, 2.2), and may look like the end of a head
 Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -77,7 +78,7 @@ class Connection(RequestHandler):
             self._due -= len(data)  # less than 0 where it was no part of a body
             return
         self._head = b""
-        if self._due == 0 and self._request_count == before + 1:
+        if self._due == 0 and self._request_count == before + 1 and data[0] not in _BREAK:
             head = data.find(b"\r\n\r\n") + 4
             self._due = _missing(self._messages[-1][0], head, len(data))
             if self._due >= 0 and len(self._messages) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from typing import Any
@@ -103,6 +104,28 @@ async def test_what_stands_before_a_head_does_not_become_known(server: Redeo, cl
         client.close()
     wrong = head(server, expects, key="rd-wrong", length=len(body))
     assert (await client.ask(b"\r\n\r\n" + wrong)).status == 401
+
+
+async def test_a_known_head_in_a_body_is_not_taken_for_that_of_the_next_request(
+    server: Redeo, client: RawClient
+) -> None:
+    """Where empty lines before the first request have somebody miscount how much of its body is still to come."""
+    known = head(server)
+    await get_known(client, known + BODY)
+    wrong = head(server, key="rd-wrong", length=1000)
+    size = 2000
+    first = head(server, "Expect: 100-continue", f"X-Padding: {'x' * len(known)}", length=size)
+    rest = known + b" " * (len(first) - len(known))
+    client.close()
+    assert (await client.ask(b"\r\n\r\n" + first)).status == 100
+    (connection,) = [one for one in server.daemon._runner.server.connections if one._current_request is not None]
+    content = connection._current_request.content
+    assert client.writer is not None
+    client.writer.write(b" " * (size - len(rest)))
+    while content.total_bytes < size - len(rest):
+        await asyncio.sleep(0)
+    assert (await client.ask(rest + wrong)).status == 400
+    assert (await client.ask(b" " * 1000)).status == 401
 
 
 async def test_another_host_of_the_configuration_holds_for_known_heads(server: Redeo, client: RawClient) -> None:
