@@ -12,6 +12,8 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import socket
+import struct
 import sys
 import termios
 from collections.abc import Callable
@@ -31,6 +33,7 @@ KEEPALIVE_SECONDS: Final = 75.0
 _LOOKS: Final = 8  # at a client that takes nothing, before it is given up
 _PROBE_SECONDS: Final = 0.002  # from one sign of life to the next, then twice as long each time
 _PROBE_MOST: Final = 10.0
+_AT_ONCE: Final = struct.pack("ii", 1, 0)  # socket(7), SO_LINGER: a socket that is closed sends a reset
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"  # RFC 9110, 15.2: to be ignored where it was not expected
 _log = logging.getLogger("redeo.http")
 
@@ -84,6 +87,16 @@ class Protocol(Connection):
         super().hang_up()
         self._watch_unsent()
 
+    def reset(self) -> None:
+        """Cut the connection off so that the client sees it: where the end of an answer is that of the connection, a
+        plain one would pass for it (RFC 9112, 8). What is still on its way may be lost. Unix sockets know no reset."""
+        self.outbox.flush()
+        wire = self._wire
+        if wire is not None:
+            with contextlib.suppress(OSError, AttributeError):
+                wire.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+            wire.abort()
+
     def give_way(self, seconds: float) -> None:
         """Close a connection on which nothing has been asked, answered or begun for so long."""
         waiting = self._waiter is not None and not self._waiter.done() and not self._messages
@@ -109,7 +122,7 @@ class Protocol(Connection):
         now, every = _untaken(wire), seconds / _LOOKS
         left = seconds if now < before else left - every
         if left <= every / 2:
-            wire.abort()
+            self.reset()
         else:
             self._unsent = self._loop.call_later(every, self._look, now, left, seconds)
 

@@ -115,12 +115,14 @@ class HttpReply:
         self._sent()
 
     def abort(self) -> None:
-        """Reset the connection, so that a body cut short cannot pass for whole."""
-        self._protocol.outbox.flush()
-        transport = self._protocol.transport
+        """Cut the connection off, so that a body cut short cannot pass for whole."""
         self._keep_alive = False
         self._sent()
-        if transport is not None:
+        transport = self._protocol.transport
+        if not self._chunked:
+            self._protocol.reset()
+        elif transport is not None:  # its last chunk is missed
+            self._protocol.outbox.flush()
             transport.abort()
 
     def _sent(self) -> None:
@@ -183,8 +185,7 @@ async def write_response(request: Received, answer: web.StreamResponse, front: F
         cast(Protocol, request.protocol).outbox.flush()  # aiohttp writes this one itself
         return answer
     if request.writer.output_size:
-        if request.transport is not None:
-            request.transport.abort()
+        cast(Protocol, request.protocol).reset()
         raise ConnectionResetError("an answer has begun already")
     headers = list(answer.headers.items())
     given = {name.lower() for name, _ in headers}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from proxy.front import protocol
 from tests.support.daemon import Redeo
 from tests.support.upstream import chat
 
@@ -220,6 +221,22 @@ async def test_a_websocket_upgrade_gets_426(server: Redeo) -> None:
     for path in ("/v1/responses", "/responses"):
         status, _ = await raw(server, get(path, "Host: 127.0.0.1", f"Authorization: Bearer {server.key}", *upgrade))
         assert status == 426
+
+
+async def test_nothing_waits_behind_an_upgrade_that_was_refused_before_its_body_came(
+    server: Redeo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What follows that body is for another protocol by then, and nobody reads it: the connection ends."""
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 600.0)
+    own = ["Host: 127.0.0.1", f"Authorization: Bearer {server.key}", "Content-Length: 2"]
+    upgrade = ["Connection: Upgrade", "Upgrade: websocket"]
+    reader, writer = await asyncio.open_connection(*server.daemon.address)
+    writer.write(get("/v1/responses", *own, *upgrade).replace(b"GET", b"POST", 1))
+    async with asyncio.timeout(20):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 426")
+        writer.write(b"{}" + get("/healthz", "Host: 127.0.0.1"))
+        assert b"HTTP/1.1 200" not in await reader.read()
+    writer.close()
 
 
 async def test_malformed_requests_echo_nothing(server: Redeo) -> None:

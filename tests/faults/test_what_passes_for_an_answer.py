@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from typing import Any
 
 import aiohttp
 import pytest
 
+from tests.support.raw import get
 from tests.support.speech import ANTHROPIC, CHAT
 from tests.support.upstream import Received, Wire, answer, chat, error, stream
 
@@ -89,6 +91,47 @@ async def test_sound_that_breaks_off_is_not_whole(redeo: Any, provider: Any, fra
     server = await redeo({"alpha": await provider(sound(framing))})
     got = await server.request("POST", "/v1/audio/speech", json={"model": "alpha/tts", "input": "hi", "voice": "a"})
     assert got.broken
+
+
+async def ask_as_of_old(server: Any) -> socket.socket:
+    """Ask for a sound by HTTP/1.0, where nothing but a reset tells a client that what it got is not all."""
+    body = b'{"model":"alpha/tts","input":"hi","voice":"a"}'
+    own = ["Host: localhost", f"Authorization: Bearer {server.key}", "Content-Type: application/json"]
+    length = f"Content-Length: {len(body)}"
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(sock, server.daemon.address)
+    await loop.sock_sendall(sock, get("/v1/audio/speech", *own, length, method="POST", version="HTTP/1.0") + body)
+    return sock
+
+
+async def read_all(sock: socket.socket) -> bytes:
+    got = b""
+    with sock:
+        while piece := await asyncio.get_running_loop().sock_recv(sock, 1 << 16):
+            got += piece
+    return got
+
+
+async def test_sound_that_breaks_off_is_not_whole_without_framing_either(redeo: Any, provider: Any) -> None:
+    sock = await ask_as_of_old(await redeo({"alpha": await provider(sound("chunked"))}))
+    with pytest.raises(ConnectionResetError):
+        await read_all(sock)
+
+
+async def test_sound_that_was_taken_too_slowly_is_not_whole_without_framing_either(redeo: Any, provider: Any) -> None:
+    async def long(received: Received, wire: Wire) -> None:
+        await wire.head(200, {"content-type": "audio/mpeg"})
+        while not received.gone.is_set():
+            await wire.chunk(b"x" * 50_000)
+
+    up = await provider(long)
+    sock = await ask_as_of_old(await redeo({"alpha": up}, limits={"client_idle_seconds": 0.5}))
+    await up.wait_closed()
+    with pytest.raises(ConnectionResetError):
+        await read_all(sock)
 
 
 def sound(framing: str) -> Any:

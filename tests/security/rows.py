@@ -126,9 +126,11 @@ ROWS: Final[dict[str, dict[str, list[str]]]] = {
             "test_the_key_has_256_random_bits_and_is_kept_as_a_digest_alone",
         ],
         KNOWN: [
+            "test_a_known_head_in_a_body_is_not_taken_for_that_of_the_next_request",
             "test_another_key_holds_for_known_heads",
             "test_what_differs_from_a_known_head_is_checked",
             "test_what_stands_before_a_head_does_not_become_known",
+            "test_who_waits_behind_another_is_not_taken_for_who_came_last",
         ],
     },
     "A12": {

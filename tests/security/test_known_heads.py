@@ -17,7 +17,7 @@ from aiohttp.streams import StreamReader
 from proxy.front.connection import Whole
 from tests.support.daemon import Redeo
 from tests.support.raw import RawClient
-from tests.support.upstream import Upstream, chat
+from tests.support.upstream import Received, Upstream, Wire, chat
 
 BODY = b'{"model":"alpha/m","messages":[{"role":"user","content":"hi"}]}'
 
@@ -222,6 +222,38 @@ async def test_a_request_with_a_known_head_waits_for_its_turn(redeo: Any, provid
         client.close()
 
 
+async def test_what_may_pass_without_a_body_is_not_known_with_one(server: Redeo, client: RawClient) -> None:
+    page = head(server, length=0).replace(b"application/json", b"text/plain")
+    for _ in range(4):
+        assert (await client.ask(page)).status == 400  # nothing to be asked, but let in
+    assert (await client.ask(page.replace(b"Length: 0", b"Length: %d" % len(BODY)) + BODY)).status == 415
+
+
+async def test_who_waits_behind_another_is_not_taken_for_who_came_last(
+    server: Redeo, client: RawClient, up: Upstream
+) -> None:
+    known, go_on = head(server) + BODY, asyncio.Event()
+    await get_known(client, known)
+
+    async def slow(received: Received, wire: Wire) -> None:
+        await go_on.wait()
+        await chat()(received, wire)
+
+    up.scripts = [slow, chat()]
+    wrong = head(server, key="rd-wrong") + BODY
+    first = asyncio.create_task(client.ask(known))
+    await up.wait_requests(5)
+    (connection,) = [one for one in server.daemon._runner.server.connections if one._current_request is not None]
+    assert client.writer is not None
+    for waiting, request in enumerate((wrong, known), start=1):
+        client.writer.write(request)
+        while len(connection._messages) < waiting:
+            await asyncio.sleep(0)
+    go_on.set()
+    assert (await first).status == 200
+    assert [(await client.ask(b"")).status for _ in range(2)] == [401, 200]
+
+
 async def test_what_stands_before_a_head_does_not_become_known(server: Redeo, client: RawClient) -> None:
     """Empty lines before a request are skipped (RFC 9112, 2.2)."""
     body = BODY[:-1] + b" " * 1000 + b"}"
@@ -232,6 +264,28 @@ async def test_what_stands_before_a_head_does_not_become_known(server: Redeo, cl
         client.close()
     wrong = head(server, expects, key="rd-wrong", length=len(body))
     assert (await client.ask(b"\r\n\r\n" + wrong)).status == 401
+
+
+async def test_a_known_head_in_a_body_is_not_taken_for_that_of_the_next_request(
+    server: Redeo, client: RawClient
+) -> None:
+    """Where empty lines before the first request have somebody miscount how much of its body is still to come."""
+    known = head(server)
+    await get_known(client, known + BODY)
+    wrong = head(server, key="rd-wrong", length=1000)
+    size = 2000
+    first = head(server, "Expect: 100-continue", f"X-Padding: {'x' * len(known)}", length=size)
+    rest = known + b" " * (len(first) - len(known))
+    client.close()
+    assert (await client.ask(b"\r\n\r\n" + first)).status == 100
+    (connection,) = [one for one in server.daemon._runner.server.connections if one._current_request is not None]
+    content = connection._current_request.content
+    assert client.writer is not None
+    client.writer.write(b" " * (size - len(rest)))
+    while content.total_bytes < size - len(rest):
+        await asyncio.sleep(0)
+    assert (await client.ask(rest + wrong)).status == 400
+    assert (await client.ask(b" " * 1000)).status == 401
 
 
 async def test_another_host_of_the_configuration_holds_for_known_heads(server: Redeo, client: RawClient) -> None:

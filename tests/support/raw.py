@@ -53,6 +53,11 @@ class RawClient:
         self._server.canaries.add("answer raw", head + body)
         return RawAnswer(int(head.split()[1]), head, body)
 
+    @property
+    def writer(self) -> asyncio.StreamWriter | None:
+        """Its connection, for what is no whole request."""
+        return None if self._streams is None else self._streams[1]
+
     def close(self) -> None:
         """Leave."""
         if self._streams is not None:
