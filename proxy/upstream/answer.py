@@ -179,10 +179,9 @@ class UpstreamResponse:
         self._error = error
         if not self.status:
             self._done(error or interrupted(_UNANSWERED))
-        elif self._sink is not None:
-            self._pour_on()
         else:
-            self._wake()
+            self._pour_on()
+            self._wake()  # a sink may be there whose owner has left
 
     # ---
 

@@ -214,6 +214,21 @@ async def test_whoever_leaves_takes_the_sink_with_him(listen: Any, ask: Any) -> 
     assert taken.pieces == [b"one"]
 
 
+async def test_whoever_reads_on_after_one_that_left_learns_of_the_end(listen: Any, ask: Any) -> None:
+    """Though that comes by itself, when he waits already."""
+    steps = Steps(HEAD, chunk(b"one"), b"0\r\n\r\n")
+    steps.go()
+    answer, taken = await ask(await listen(steps)), Taken()
+    pouring = asyncio.ensure_future(answer.pour(taken))
+    steps.go()
+    await taken.until(1)
+    pouring.cancel()
+    reading = asyncio.ensure_future(answer.read())
+    await asyncio.wait({pouring})
+    steps.go()
+    assert await asyncio.wait_for(reading, 5) == b""
+
+
 @BOTH
 async def test_a_sink_may_close_what_it_is_given(listen: Any, ask: Any, tls: bool) -> None:
     """From within the callback."""
