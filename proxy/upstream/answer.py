@@ -34,7 +34,6 @@ class UpstreamResponse:
     __slots__ = (
         "_error",
         "_headers",
-        "_held",
         "_loop",
         "_names",
         "_over",
@@ -62,7 +61,6 @@ class UpstreamResponse:
         self._error: Exception | None = None
         self._sink: Sink | None = None
         self._until: asyncio.Future[None] | None = None  # the head is there, or the sink wants no more or gets no more
-        self._held = False
         self._waiter: asyncio.Future[None] | None = None
 
     # --- for whoever wants it
@@ -125,19 +123,6 @@ class UpstreamResponse:
         self._pour_on()
         return until
 
-    def hold(self) -> None:
-        """Read no more of the socket, and pour no more, until `go_on`."""
-        self._held = True
-        if self._wire is not None:
-            self._wire.pause()
-
-    def go_on(self) -> None:
-        """Undo `hold`."""
-        self._held = False
-        self._pour_on()
-        if self._wire is not None and not self._held and self._size < _HIGH:
-            self._wire.resume()
-
     def rest(self) -> bytes:
         """What can be said though nothing more comes: nothing."""
         return b""
@@ -161,7 +146,7 @@ class UpstreamResponse:
     def arrived(self, data: bytes) -> None:
         """A piece of the body."""
         sink = self._sink
-        if sink is not None and not self._held and not self._left():
+        if sink is not None and not self._left():
             self._give(sink, data)
             return
         if self._pieces is None:
@@ -189,14 +174,14 @@ class UpstreamResponse:
         pieces = self._pieces or [b""]
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._pieces = None
-        if self._size >= _HIGH and self._wire is not None and not self._held:
+        if self._size >= _HIGH and self._wire is not None:
             self._wire.resume()
         self._size = 0
         return data
 
     def _pour_on(self) -> None:
         """Give the sink what is there, and be done with it once that was all."""
-        while self._pieces and self._sink is not None and not self._held and not self._left():
+        while self._pieces and self._sink is not None and not self._left():
             self._give(self._sink, self._taken())
         if self._over and self._sink is not None and not self._pieces:
             self._done(self._error)

@@ -273,29 +273,6 @@ async def test_one_that_was_paused_at_the_end_is_read_again(opened: None, settle
         assert len(await whole(fed.answer)) == 200_000
 
 
-async def test_what_comes_though_it_is_held_waits(opened: None, settled: Any) -> None:
-    """A transport that was paused may have something left to give."""
-    got: list[bytes] = []
-
-    def sink(data: bytes) -> bool:
-        got.append(data)
-        return False
-
-    async with Fed() as fed:
-        fed.wire.data_received(CHUNKED)
-        pouring = asyncio.ensure_future(fed.answer.pour(sink))
-        await asyncio.sleep(0)
-        fed.answer.hold()
-        fed.wire.data_received(b"3\r\none\r\n")
-        fed.wire.data_received(b"3\r\ntwo\r\n0\r\n\r\n")
-        await asyncio.sleep(0)
-        assert not got
-        assert not pouring.done()
-        fed.answer.go_on()
-        await pouring
-        assert got == [b"onetwo"]
-
-
 async def test_answers_that_come_by_turns_do_not_mix(opened: None, settled: Any) -> None:
     """Those of one pool: what their parsers say goes through the same ear."""
     raw = CHUNKED.replace(b"\r\n\r\n", b"\r\nX-Who: %s\r\n\r\n") + b"3\r\n%s\r\n0\r\nX-Who: none\r\n\r\n"

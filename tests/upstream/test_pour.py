@@ -177,21 +177,14 @@ async def test_what_the_sink_raises_comes_out_of_it(listen: Any, ask: Any, numbe
 
 
 @BOTH
-@pytest.mark.parametrize("held", [False, True])
-async def test_a_stream_that_breaks_breaks_it(listen: Any, ask: Any, held: bool, tls: bool) -> None:
+async def test_a_stream_that_breaks_breaks_it(listen: Any, ask: Any, tls: bool) -> None:
     """Behind what came before."""
     steps = Steps(HEAD, chunk(b"one"), close=True)
     steps.go()
     answer, taken = await ask(await listen(steps, tls=tls)), Taken()
     pouring = asyncio.ensure_future(answer.pour(taken))
     await asyncio.sleep(0)
-    if held:
-        answer.hold()
     steps.go()
-    if held:
-        await asyncio.wait({pouring}, timeout=0.05)
-        assert not taken.pieces
-        answer.go_on()
     with pytest.raises(UpstreamError) as found:
         await pouring
     assert found.value.kind is FaultKind.INTERRUPTED
@@ -279,69 +272,6 @@ async def test_nobody_who_comes_for_it_means_nothing_is_read(listen: Any, ask: A
     assert await standstill(sent) < 30  # what stands in the buffers of two sockets
     assert answer._size < 128 * 1024 + 512 * 1024
     assert len(await whole(answer)) == 40 * MIB
-
-
-@BOTH
-async def test_a_held_stream_stands_still_until_it_goes_on(listen: Any, ask: Any, tls: bool) -> None:
-    sent, got = [0], bytearray()
-    holds = 0
-
-    def sink(data: bytes) -> bool:
-        nonlocal holds
-        got.extend(data)
-        if len(got) // MIB > holds:
-            holds += 1
-            answer.hold()
-        return False
-
-    answer = await ask(await listen(firehose(40, sent), tls=tls))
-    pouring = asyncio.ensure_future(answer.pour(sink))
-    while not holds:
-        await asyncio.sleep(0.001)
-    assert await standstill(sent) < 30
-    assert len(got) < 2 * MIB
-    assert answer._size < 512 * 1024
-    while not pouring.done():
-        answer.go_on()
-        await asyncio.sleep(0.001)
-    await pouring
-    assert len(got) == 40 * MIB
-    assert all(got[n * MIB] == got[(n + 1) * MIB - 1] == n % 251 for n in range(40))
-    answer.close()
-
-
-async def test_what_comes_while_it_is_held_is_given_when_it_goes_on(listen: Any, ask: Any) -> None:
-    """Its end too: it is not over before all of it was given."""
-    steps = Steps(HEAD + chunk(b"one") + chunk(b"two") + b"0\r\n\r\n")
-    steps.go()
-    answer, taken = await ask(await listen(steps)), Taken()
-    answer.hold()
-    pouring = asyncio.ensure_future(answer.pour(taken))
-    await asyncio.wait({pouring}, timeout=0.05)
-    assert not pouring.done()
-    assert not taken.pieces
-    answer.go_on()
-    await pouring
-    assert taken.pieces == [b"onetwo"]
-    answer.close()
-
-
-async def test_reading_is_held_as_well(listen: Any, ask: Any) -> None:
-    steps = Steps(HEAD, chunk(b"one"), chunk(b"two") + b"0\r\n\r\n")
-    steps.go()
-    listener = await listen(steps)
-    answer = await ask(listener)
-    answer.hold()
-    steps.go(2)
-    reading = asyncio.ensure_future(answer.read())
-    await asyncio.wait({reading}, timeout=0.05)
-    assert not reading.done()
-    answer.go_on()
-    assert (await reading) + await whole(answer) == b"onetwo"
-    answer.hold()  # of what is over: its connection is another's by now
-    steps.go(3)
-    assert await whole(await ask(listener)) == b"onetwo"
-    assert len(listener.peers) == 1
 
 
 async def test_one_that_never_pauses_leaves_others_their_turn(opened: None, ask: Any) -> None:
