@@ -30,7 +30,7 @@ from yarl import URL
 
 from config.catalogue import load
 from config.model import Connection
-from proxy.upstream.client import Client, UpstreamRequest
+from proxy.upstream.client import Client, Heading, UpstreamRequest
 
 BODY = b'{"model":"m","messages":[{"role":"user","content":"' + b"x" * 880 + b'"}]}'
 ANSWER = (
@@ -79,7 +79,7 @@ class Ours:
         self._connection = Connection("p", "p", 1, None, None, "", spec, origin)
 
     async def ask(self, url: str) -> None:
-        response = await self._client.send(self._connection, UpstreamRequest("POST", url, HEADERS, BODY, 5.0))
+        response = await self._client.send(self._connection, UpstreamRequest(Heading("POST", url, HEADERS), BODY, 5.0))
         try:
             if self._pours:
                 await response.pour(_nothing)

@@ -97,13 +97,13 @@ def _model_at(body: bytes, fields: Mapping[str, msgspec.Raw]) -> tuple[int, int]
     if len(body) > _SMALL:
         return _walked(body, fields, "model")
     key = body.find(_MODEL)
-    if key < 0 or body.find(_MODEL, key + 1) >= 0 or b"\\u00" in body:
+    if key < 0 or body.rfind(_MODEL) != key or (b"\\" in body and b"\\u00" in body):
         return None  # the only such text is the key, as long as none is spelt with escapes
     after = _AFTER_KEY.match(body, key + len(_MODEL))
     if after is None:
         return None
-    value = bytes(fields["model"])
-    return (after.end(), after.end() + len(value)) if body.startswith(value, after.end()) else None
+    value, start = bytes(fields["model"]), after.end()
+    return (start, start + len(value)) if body.startswith(value, start) else None
 
 
 def _walked(body: bytes, fields: Mapping[str, msgspec.Raw], key: str) -> tuple[int, int] | None:
@@ -323,7 +323,7 @@ def at_places(
 def with_model(body: bytes, model: str, at: tuple[int, int] | None = None) -> bytes:
     """The body asking for another model; `at`: where the name stands, if that is known."""
     if at is not None:
-        return b"".join(edited(body, (*at, encode(model))))
+        return b"".join((body[: at[0]], encode(model), body[at[1] :]))
     try:
         out = replace_value(body, "model", model)
         if decode(top_level(out)["model"]) == model:

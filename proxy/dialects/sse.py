@@ -43,9 +43,8 @@ class EventSplitter:
             if _END.search(self._tail + chunk) is None:
                 self._keep(chunk)  # joined once, when it is whole: a large one comes in thousands of pieces
                 return []
-        elif b"\r" not in chunk and chunk.find(b"\n\n") == len(chunk) - 2 >= 0:
-            self._check(len(chunk))  # the usual case: one chunk, one event
-            return [chunk]
+        elif _is_one_event(chunk) and len(chunk) <= self._limit:
+            return [chunk]  # the usual case
         return self._cut(chunk)
 
     def _cut(self, chunk: bytes) -> list[bytes]:
@@ -88,6 +87,18 @@ class EventSplitter:
         """What stands after the last whole event: at the end of the stream, an event cut short or the last
         one without its empty line."""
         return b"".join(self._pieces or ())
+
+
+def _is_one_event(chunk: bytes) -> bool:
+    """Whether it ends where its first event does, and LF alone ends the lines.
+
+    To look for one LF takes a fifth of the time that two in a row take, and hardly an event has more than two lines.
+    """
+    end = len(chunk) - 2
+    if chunk[end:] != b"\n\n" or b"\r" in chunk:
+        return False
+    first = chunk.find(b"\n")
+    return first == end or first + 1 < chunk.find(b"\n", first + 1) == end or chunk.find(b"\n\n") == end
 
 
 def event_data(event: bytes) -> bytes:

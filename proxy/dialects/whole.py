@@ -6,8 +6,8 @@ Sources: as of `proxy.dialects.scan`, which does the same for streams.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -19,6 +19,13 @@ from proxy.fault import Usage
 _BLANK: Final = b" \t\r\n\v\f"
 _EMPTY: Final = re.compile(rb"\[\s*\]")
 _NULL: Final = msgspec.Raw(b"null")
+_CHOOSES: Final = frozenset({Operation.CHAT, Operation.COMPLETIONS})
+# How usage is counted, and the field that it stands in, where that is not as with OpenAI.
+_COUNTS: Final[Mapping[Operation, tuple[Callable[[object], Usage | None], str]]] = {
+    Operation.MESSAGES: (anthropic_usage, "usage"),
+    Operation.GEMINI: (google_usage, "usageMetadata"),
+}
+_COUNTS_AS_OPENAI: Final = (openai_usage, "usage")
 # Of these, one has to be there.
 _MUST_HAVE: Final[Mapping[Operation, tuple[str, ...]]] = {
     Operation.CHAT: ("choices",),
@@ -36,7 +43,7 @@ _MUST_HAVE: Final[Mapping[Operation, tuple[str, ...]]] = {
 }
 
 
-class Whole(NamedTuple):
+class Whole(msgspec.Struct, frozen=True):
     """What a whole answer is: its usage, the id it gives itself, the error it really is, or why it is no answer."""
 
     usage: Usage | None = None
@@ -56,18 +63,16 @@ def judge_whole(operation: Operation, body: bytes) -> Whole:
     if not is_text(body):
         return Whole(wrong="its answer is not JSON")
     error, needed = _field(fields, "error"), _MUST_HAVE.get(operation)
-    whole = any(_is_there(fields, key) for key in needed) if needed else bool(fields) and not error
+    whole = _has_one(fields, needed) if needed else bool(fields) and not error
     failed = error and operation is Operation.RESPONSES and _field(fields, "status") == "failed"
     if error and (failed or not whole):
         return Whole(error=error if isinstance(error, dict) else {"message": str(error)[:300]})
-    if operation in (Operation.CHAT, Operation.COMPLETIONS) and _EMPTY.fullmatch(fields.get("choices", b"")):
+    if operation in _CHOOSES and _EMPTY.fullmatch(fields.get("choices", b"")):
         return Whole(wrong="the answer has no choice in it")
     if not whole:
         return Whole(wrong=f"the answer has no `{needed[0]}`" if needed else "the answer is empty")
-    if operation is Operation.GEMINI:
-        return Whole(google_usage(_field(fields, "usageMetadata")), _field(fields, "id"))
-    count = anthropic_usage if operation is Operation.MESSAGES else openai_usage
-    return Whole(count(_field(fields, "usage")), _field(fields, "id"))
+    count, place = _COUNTS.get(operation, _COUNTS_AS_OPENAI)
+    return Whole(count(_field(fields, place)), _field(fields, "id"))
 
 
 def _field(fields: Mapping[str, msgspec.Raw], name: str) -> Any:
@@ -75,9 +80,12 @@ def _field(fields: Mapping[str, msgspec.Raw], name: str) -> Any:
     return None if raw is None else decode(raw)
 
 
-def _is_there(fields: Mapping[str, msgspec.Raw], name: str) -> bool:
-    raw = fields.get(name)
-    return raw is not None and raw != _NULL
+def _has_one(fields: Mapping[str, msgspec.Raw], names: tuple[str, ...]) -> bool:
+    for name in names:
+        raw = fields.get(name)
+        if raw is not None and raw != _NULL:
+            return True
+    return False
 
 
 def _is_json(body: bytes) -> bool:

@@ -5,6 +5,7 @@ What depends on the connection, the operation and the model alone is worked out 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -15,15 +16,15 @@ from proxy.engine.call import Call
 from proxy.engine.sending import Sending
 from proxy.engine.translate import Written, to_upstream
 from proxy.routing import Candidate
-from proxy.upstream.client import Pieces, UpstreamRequest
+from proxy.upstream.client import Heading, Pieces, UpstreamRequest
 from proxy.upstream.sign import needs_token, sign
 
 USER_AGENT: Final = "redeo-proxy"
 _LARGE: Final = 64 * 1024  # bytes: a body that is smaller is copied faster than it is sent in pieces
 _ALIKE: Final = frozenset({AuthScheme.NONE, AuthScheme.BEARER, AuthScheme.HEADER})  # sign all requests alike
 _IDENTITY: Final = ("accept-encoding", "identity")
-_MOST: Final = 256  # ways of one connection that are kept, for clients choose the names of models,
-_LONGEST: Final = 256  # and characters of such a name
+_MOST: Final = 256  # ways of one connection that are kept: clients choose the names of models
+_CLIENTS: Final = 8  # whose headings are kept of each way
 
 
 class Asked(Protocol):
@@ -48,6 +49,15 @@ class Way(msgspec.Struct, frozen=True):
     credential: tuple[tuple[str, str], ...] | None
     token: bool
     whole: bool
+    headings: dict[tuple[object, ...], Heading] = msgspec.field(default_factory=dict)  # of the clients it had last
+
+    def with_own(self, passed: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The client's headers with those of the connection and ours."""
+        given = {name for name, _ in passed}
+        return [*passed, *(header for name, header in self.unless_given if name not in given), _IDENTITY]
+
+    def __repr__(self) -> str:
+        return f"Way({self.operation})"  # a credential is not to be printed by accident
 
 
 def way(asked: Asked) -> Way:
@@ -63,8 +73,9 @@ def way(asked: Asked) -> Way:
     if found is None:
         url = connection.url(operation, model=model, stream=call.stream, continues=continues)
         found = _way(connection, operation, url)
-        if len(connection.kept) < _MOST and len(model or "") <= _LONGEST:
-            connection.kept[key] = found
+        if len(connection.kept) >= _MOST:
+            connection.kept.clear()
+        connection.kept[key] = found
     return found
 
 
@@ -80,10 +91,10 @@ def request(asked: Asked, by: Way, token: str | None, upload: Sending | bytes | 
     """The request as it goes upstream, and whether the usage chunk was asked for by us alone. `upload`: sent where the
     call has no body."""
     call, written, url = asked.call, asked.written, by.url
-    passed = list(call.headers)
+    passed = call.headers
     body: bytes | Pieces | Sending | None
     if written is not None and written.translated:
-        passed = passed if by.operation is call.operation else to_upstream(call.headers)
+        passed = passed if by.operation is call.operation else tuple(to_upstream(call.headers))
         body = written.body
         hide = call.stream and call.operation is Operation.CHAT and call.include_usage is not True
     else:
@@ -92,18 +103,27 @@ def request(asked: Asked, by: Way, token: str | None, upload: Sending | bytes | 
         url += call.tail
         if call.query:
             url += ("&" if "?" in url else "?") + call.query
-    given = {name for name, _ in passed}
-    passed += [header for name, header in by.unless_given if name not in given]
-    passed.append(_IDENTITY)
     if by.credential is not None:
-        passed += by.credential
+        heading = _again(by, call.method, url, passed)
     else:
-        connection, known = asked.connection, None if isinstance(body, Sending) else body
+        headers, known = by.with_own(passed), None if isinstance(body, Sending) else body
         url, credential = sign(
-            connection, by.operation, url, method=call.method, headers=passed, body=known, token=token
+            asked.connection, by.operation, url, method=call.method, headers=headers, body=known, token=token
         )
-        passed = [*passed, *credential]
-    return UpstreamRequest(call.method, url, passed, body, asked.timeouts.connect), hide
+        heading = Heading(call.method, url, [*headers, *credential])
+    return UpstreamRequest(heading, body, asked.timeouts.connect), hide
+
+
+def _again(by: Way, method: str, url: str, passed: tuple[tuple[str, str], ...]) -> Heading:
+    """The heading for these headers of a client: its next request has the same."""
+    key = (method, url, passed)
+    found = by.headings.get(key)
+    if found is None:
+        found = Heading(method, url, (*by.with_own(passed), *(by.credential or ())))
+        if len(by.headings) >= _CLIENTS:
+            by.headings.clear()
+        by.headings[key] = found
+    return found
 
 
 def _body(call: Call, candidate: Candidate, routing: Routing) -> tuple[bytes | Pieces | None, bool]:

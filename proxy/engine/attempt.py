@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import lru_cache, partial
@@ -15,7 +16,7 @@ from proxy.dialects import scan, splice
 from proxy.dialects.json import decode_object, encode
 from proxy.engine import told
 from proxy.engine.asking import other_model, request, way
-from proxy.engine.call import Call
+from proxy.engine.call import Call, ClientGone, Unfinished
 from proxy.engine.clocks import ClockExpired, Interrupt, Ticker, Watchdog
 from proxy.engine.heard import Translated
 from proxy.engine.outcome import MAX_ERROR_BYTES, Incoming, Outcome, Refusal, read_body
@@ -54,6 +55,12 @@ class Order(Errand, Protocol):
     def answered(self, status: int) -> None:
         """The provider has answered with this status."""
 
+    def left(self, why: ClientGone | Unfinished | asyncio.CancelledError) -> None:
+        """Nobody waits for its end any more, and so it is over."""
+
+    def over(self, outcome: Outcome | None) -> None:
+        """It has ended, with that; None: it has come to nothing."""
+
 
 class Attempter(msgspec.Struct, frozen=True):
     """Makes attempts, on one loop. `now` is its monotonic clock in seconds, `wall` tells the date."""
@@ -70,32 +77,42 @@ class Attempter(msgspec.Struct, frozen=True):
         started, dog = self.now(), Watchdog(self.ticker)
         sending: Sending | None = None
         response: UpstreamResponse | None = None
+        outcome: Outcome | None = None
         try:
-            if order.call.upload is not None:
-                model = other_model(order.call, order.candidate)
-                sending = Sending(order.call.upload, model, dog, self.now, order.seconds)
+            sending = self._sending(order, dog)
             with dog:
                 dog.arm(FaultKind.TIMEOUT, order.seconds)
                 response, hide = await self._sent(order, sending)
             order.answered(response.status)
             left = order.seconds - (self.now() - started) if sending is None else sending.left()
             left = max(0.001, left)
-            if not 200 <= response.status < 300:
-                return await self._refused(order, response, dog, min(left, _ERROR_SECONDS))
-            relay = self._relay(order, response, dog, left)
-            outcome = await _carried(relay, response, hide)
+            if 200 <= response.status < 300:
+                relay = self._relay(order, response, dog, left)
+                ended = await _carried(relay, response, hide)
+                outcome = ended if relay.translated is None else _told(order.call, relay.response, ended)
+            else:
+                outcome = await self._refused(order, response, dog, min(left, _ERROR_SECONDS))
         except MissingCredential:
-            who = order.connection.provider
-            return Outcome(Fault(FaultKind.AUTH, f"{who} has no API key", Phase.NOT_SENT))
+            outcome = Outcome(Fault(FaultKind.AUTH, f"{order.connection.provider} has no API key", Phase.NOT_SENT))
         except (UpstreamError, ClockExpired) as exc:
-            return Outcome(_unanswered(order.connection.provider, exc))
+            outcome = Outcome(_unanswered(order.connection.provider, exc))
+        except (ClientGone, Unfinished, asyncio.CancelledError) as exc:
+            order.left(exc)
+            raise
         finally:
             if sending is not None:
                 sending.left()  # whatever still draws on it arms no clock of ours
             dog.close()
             if response is not None:
                 response.close()
-        return outcome if relay.translated is None else _told(order.call, relay.response, outcome)
+            order.over(outcome)
+        return outcome
+
+    def _sending(self, order: Order, dog: Watchdog) -> Sending | None:
+        upload = order.call.upload
+        if upload is None:
+            return None
+        return Sending(upload, other_model(order.call, order.candidate), dog, self.now, order.seconds)
 
     async def _sent(
         self, order: Order, sending: Sending | None, *, again: bool = True

@@ -84,6 +84,11 @@ class Translated:
             return "text/event-stream"
         return value
 
+    def forget_head(self) -> None:
+        """Nobody asks for its headers any more."""
+        self.headers = ()
+        self._response.forget_head()
+
     async def read(self) -> bytes:
         """More of the answer; empty at its end. Raises UpstreamError."""
         return await self._reader.read()

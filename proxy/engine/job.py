@@ -55,9 +55,13 @@ class Job(msgspec.Struct):
             return  # of a stream that was gone on with, the beginning is the first
         exchange.first_content = first_content
         for attempt in exchange.attempts:  # in the order in which they began
-            end = first_content if attempt.ended is None else min(attempt.ended, first_content)
-            exchange.upstream_seconds += max(0.0, end - max(attempt.started, until))
-            until = max(until, end)
+            end = attempt.ended
+            if end is None or end > first_content:
+                end = first_content
+            begun = attempt.started if attempt.started > until else until
+            if end > begun:
+                exchange.upstream_seconds += end - begun
+                until = end
 
     def headers(self, given: set[str], dropped: tuple[str, ...]) -> list[tuple[str, str]]:
         """What the daemon says of itself on an answer that is not an attempt's."""

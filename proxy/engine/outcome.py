@@ -76,6 +76,9 @@ class Incoming(Protocol):
     def header(self, name: str) -> str:
         """The value of a header, or an empty text."""
 
+    def forget_head(self) -> None:
+        """The client's head is out: nobody asks for a header any more."""
+
     async def read(self) -> bytes:
         """More of the body; empty at its end. Raises UpstreamError."""
 

@@ -19,7 +19,7 @@ from proxy.engine.attempt import Attempter
 from proxy.engine.translate import SPOKEN
 from proxy.fault import FaultKind
 from proxy.routing import Health
-from proxy.upstream.client import Client, UpstreamError, UpstreamRequest
+from proxy.upstream.client import Client, Heading, UpstreamError, UpstreamRequest
 from proxy.upstream.google import Tokens
 from proxy.upstream.model_lists import ListUnavailable, ModelLists
 from proxy.upstream.sign import MissingCredential, needs_token, sign
@@ -63,7 +63,7 @@ async def _one_token(connection: Connection, client: Client, tokens: Tokens) -> 
         async with asyncio.timeout(_SECONDS):
             token = await tokens.token(connection) if needs_token(connection, operation) else None
             url, credential = sign(connection, operation, url, method="POST", headers=headers, body=body, token=token)
-            request = UpstreamRequest("POST", url, [*headers, *credential], body, 5.0)
+            request = UpstreamRequest(Heading("POST", url, [*headers, *credential]), body, 5.0)
             response = await client.send(connection, request)
     except MissingCredential:
         raise ListUnavailable("it has no API key", kind=FaultKind.AUTH) from None

@@ -27,6 +27,8 @@ OWN_COMMENT: Final = b": redeo-"  # what the daemon says beside a translated ans
 _MAX_SEALED: Final = 1000  # of one answer: no client hands back more
 _PING_LIFE: Final = 300.0  # seconds for which pings alone keep a stream alive
 _TAIL_SECONDS: Final = 1.0  # for what a provider says behind its terminator
+_CONTENT: Final = Progress.CONTENT  # asked for with each event, as in `scan`
+_STALL: Final = FaultKind.STALL
 
 _TERMINATORS: Final = {
     Operation.CHAT: envelope.DONE,
@@ -141,7 +143,7 @@ class Pump:
                 if self._done_sent and self._is_behind(event):
                     continue
                 progress = see(event)
-                if progress is Progress.CONTENT and self.fault is None:
+                if progress is _CONTENT and self.fault is None:
                     self._content(event, last=False)
                 elif progress is Progress.TERMINAL and self.fault is None:
                     self._content(event, last=True)
@@ -172,7 +174,7 @@ class Pump:
             dog.arm(FaultKind.STALL, max(0.0, self._done_at + _TAIL_SECONDS - relay.now()))
         elif relay.outcome.committed or self.scanner.complete:
             idle, left = relay.errand.timeouts.idle, self._progress_at + _PING_LIFE - relay.now()
-            dog.arm(FaultKind.STALL, idle if idle < left else max(0.0, left))
+            dog.arm(_STALL, idle if idle < left else max(0.0, left))
         elif relay.pace is not None and relay.pace.since is not None:
             dog.arm(FaultKind.SLOW, relay.pace.left(relay.now()))
         else:
@@ -255,8 +257,7 @@ class Pump:
         relay.outcome.first_content = relay.now()
         relay.errand.begun(relay.outcome)
         relay.reply.begin(relay.response.status, relay.head())
-        if isinstance(relay.response, UpstreamResponse):
-            relay.response.forget_head()
+        relay.response.forget_head()
         for event in self._held or ():
             self._put(event)
         self._held = None

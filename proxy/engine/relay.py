@@ -80,7 +80,7 @@ class Relay(msgspec.Struct):
     call: Call
     reply: Reply
     response: Incoming
-    headers: list[tuple[str, str]]  # of the provider's, those that the client may see, until they are sent
+    headers: list[tuple[str, str]] | None  # of the provider's, those that the client may see, until they are sent
     first_byte: float  # what is left of that clock, in seconds
     now: Callable[[], float]
     dog: Watchdog
@@ -95,8 +95,8 @@ class Relay(msgspec.Struct):
 
     def head(self) -> list[tuple[str, str]]:
         """The client's headers, as they are known when they go out: now. What they were made of is let go."""
-        headers, self.headers = self.headers, []
-        return self.errand.head(headers, self.translated.missing if self.translated is not None else ())
+        headers, self.headers = self.headers, None
+        return self.errand.head(headers or [], self.translated.missing if self.translated is not None else ())
 
     def classify(self, error: Mapping[str, Any]) -> Fault:
         """What an error in the answer means."""

@@ -38,6 +38,10 @@ class Renamed:
         """The value of a header of the provider's, or an empty text."""
         return self._response.header(name)
 
+    def forget_head(self) -> None:
+        """Nobody asks for its headers any more."""
+        self._response.forget_head()
+
     def rest(self) -> bytes:
         """What can be said though nothing more comes."""
         return self._response.rest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Final
 
 from proxy.engine import told
@@ -70,32 +70,18 @@ class Trial:
         """What this connection could not be told."""
         return self.written.dropped if self.written is not None else ()
 
-    async def run(self) -> Outcome:
+    def run(self) -> Coroutine[None, None, Outcome]:
         """Make the attempt."""
-        job, outcome = self.job, None
-        try:
-            outcome = await job.engine.attempter.run(self)
-        except ClientGone:
-            self._left(_LEFT)
-            raise
-        except Unfinished as exc:
-            self._left(Fault(FaultKind.CLIENT_INVALID, exc.message, code=exc.code))
-            raise
-        except asyncio.CancelledError:
-            self._left(SHUTTING_DOWN if job.engine.attempter.interrupt.requested else _LEFT)
-            raise
-        finally:
-            self._over(outcome)
-        return outcome
+        return self.job.engine.attempter.run(self)
 
     def begin(self) -> asyncio.Task[Outcome]:
         """The same in a task of its own, accounted also where that is cancelled before it has come to anything."""
         task = asyncio.ensure_future(self.run())
-        task.add_done_callback(lambda _: self._over(None) if self.attempt.ended is None else None)
+        task.add_done_callback(lambda _: self.over(None) if self.attempt.ended is None else None)
         return task
 
-    def _over(self, outcome: Outcome | None) -> None:
-        """It has ended: what that says about its connection, and to those who watch. None: nobody waits for it."""
+    def over(self, outcome: Outcome | None) -> None:
+        """It has ended: what that says about its connection, and to those who watch. None: it has come to nothing."""
         engine, attempt = self.job.engine, self.attempt
         attempt.ended = engine.now()
         attempt.usage = self._counted(self._partial if outcome is None else outcome)
@@ -149,12 +135,16 @@ class Trial:
             self.call.body, self.call.headers, self.call.fields = None, (), _NO_FIELDS
         self.free()
 
-    def _left(self, why: Fault) -> None:
-        """Nobody waits for its end any more; `why` is told unless it was that another was faster."""
+    def left(self, why: ClientGone | Unfinished | asyncio.CancelledError) -> None:
+        """Nobody waits for its end any more; that is told unless it was because another was faster."""
         exchange, partial = self.job.exchange, self._partial
         if self.attempt.fault is not None:
             return
-        self.attempt.fault = why
+        if isinstance(why, Unfinished):
+            self.attempt.fault = Fault(FaultKind.CLIENT_INVALID, why.message, code=why.code)
+        else:
+            shut = isinstance(why, asyncio.CancelledError) and self.job.engine.attempter.interrupt.requested
+            self.attempt.fault = SHUTTING_DOWN if shut else _LEFT
         if partial.first_content is not None:  # what was seen of the answer counts
             self.job.heard(partial.first_content)
             exchange.usage = partial.usage

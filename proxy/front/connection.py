@@ -20,6 +20,7 @@ from aiohttp.web_request import BaseRequest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from proxy.front.errors import Received
+from proxy.front.heads import Head, Heads
 from proxy.outbox import Outbox
 
 _NO_HEADERS: Final = CIMultiDictProxy(CIMultiDict[str]())
@@ -28,7 +29,9 @@ Handler = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Door(Protocol):
-    """Who answers the requests of a server."""
+    """Who answers the requests of a server, and knows heads of some."""
+
+    heads: Heads
 
     def __call__(self, request: BaseRequest, /) -> Awaitable[web.StreamResponse]:
         """The answer to one. What it raises is for `failed`."""
@@ -53,38 +56,92 @@ class Sent:
         """It was."""
 
 
+class Whole(StreamReader):
+    """A body that is there: to be read like one that comes in, but by lines or till a separator."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._exception = None
+        self.total_bytes = len(body)
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        self._exception = exc
+
+    def is_eof(self) -> bool:
+        return True
+
+    def at_eof(self) -> bool:
+        return not self._body
+
+    def set_read_chunk_size(self, n: int) -> None:
+        return
+
+    def read_nowait(self, n: int = -1) -> bytes:
+        if self._exception is not None:
+            raise self._exception
+        body = self._body
+        self._body = b"" if n < 0 else body[n:]
+        return body if n < 0 else body[:n]
+
+    async def read(self, n: int = -1) -> bytes:
+        return self.read_nowait(n)
+
+    async def readany(self) -> bytes:
+        return self.read_nowait()
+
+    async def readchunk(self) -> tuple[bytes, bool]:
+        return self.read_nowait(), False
+
+
 class Connection(RequestHandler):
     """See the module."""
 
-    __slots__ = ("_due", "_head", "outbox")
+    __slots__ = ("_due", "_head", "_heads", "_known", "outbox")
     outbox: Outbox
     ssl_context = peername = sockname = None  # of which aiohttp makes texts for each connection, and nobody reads them
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, manager: web.Server, **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
+        self._heads = cast(Door, manager.request_handler).heads
         self._messages: list[Any] = []  # type: ignore[assignment]  # an empty deque takes 760 bytes
         self._due = 0  # bytes of the last request that are still to come; less than 0 where that is not known
-        self._head = b""  # that of the only request that waits, where it is known
+        self._head = b""  # that of the only request that waits, where it came in one piece
+        self._known: Head | None = None  # what is known of that
 
-    def data_received(self, data: bytes) -> None:
-        """Requests, or parts of one."""
+    def received(self, data: bytes) -> bool:
+        """Requests have come, or parts of one; whether the head of one was among them."""
+        alone = self._due == 0 and not self._messages and data[:1] not in _BREAK
+        head = data.find(b"\r\n\r\n") + 4 if alone else 0
+        if head > 3 and self._is_again(data, head):
+            return True
         if self._parser is None and self.transport is not None:
             self._parser = self._fresh_parser()
         before = self._request_count
-        super().data_received(data)
-        if not data:
-            return
-        if self._request_count == before:
+        RequestHandler.data_received(self, data)
+        came = self._request_count - before
+        if not came:
             self._due -= len(data)  # less than 0 where it was no part of a body
-            return
-        self._head = b""
-        if self._due == 0 and self._request_count == before + 1 and data[0] not in _BREAK:
-            head = data.find(b"\r\n\r\n") + 4
-            self._due = _missing(self._messages[-1][0], head, len(data))
-            if self._due >= 0 and len(self._messages) == 1:
-                self._head = data[:head]
-        else:
-            self._due = -1
+            return False
+        self._due = _missing(self._messages[-1][0], head, len(data)) if came == 1 and head > 3 else -1
+        self._head = data[:head] if self._due >= 0 else b""
+        return True
+
+    def _is_again(self, data: bytes, size: int) -> bool:
+        """Whether this is a request with a known head, which has this size, and its whole body: it waits to be answered
+        then."""
+        self._known, length = self._heads.find(data[:size])
+        if self._known is None or not 0 < length == len(data) - size <= self._read_bufsize:
+            return False
+        if self._close or self._force_close or self._upgraded:
+            return False
+        self._head = data[:size]
+        self._request_count += 1
+        self._messages.append((self._known.message, Whole(data[size:])))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        return True
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """A body has room again. Its reader says so each time that it is read, also where nothing was held back; behind
@@ -210,7 +267,8 @@ class Connection(RequestHandler):
             handler, message = self._make_error_handler(message), ERROR
         request = receive(message, payload, self, StreamWriter(self, self._loop), self._task_handler)
         if self._head and isinstance(request, Received):
-            request.head, self._head = self._head, b""
+            request.head, request.known = self._head, self._known
+            self._head, self._known = b"", None
         return request, handler
 
     async def _linger(self, body: StreamReader) -> None:
@@ -234,6 +292,6 @@ class Connection(RequestHandler):
 def _missing(message: Any, head: int, came: int) -> int:
     """How much of the body of a request is still to come, of which so much came with its head of this length; less than
     0 where that is not known, or something stands behind it."""
-    if isinstance(message, _ErrInfo) or message.chunked or head < 4:
+    if isinstance(message, _ErrInfo) or message.chunked:
         return -1
     return head + int(message.headers.get("Content-Length", "0")) - came

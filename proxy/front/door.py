@@ -34,6 +34,7 @@ class Door:
         self._front: Front = app[FRONT]
         self._direct = app.get(DIRECT, {})
         self._guard = Guard(self._front)
+        self.heads = self._guard.heads
         self._routed: Callable[[Any], Awaitable[web.StreamResponse]] = app._handle
 
     def __call__(self, request: Any) -> Awaitable[web.StreamResponse]:

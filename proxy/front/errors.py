@@ -8,6 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from proxy.dialects.envelope import Form, error_body
+from proxy.front.heads import Head
 
 ID_HEADERS: Final = ("x-redeo-request-id", "x-request-id", "request-id")
 
@@ -15,15 +16,15 @@ ID_HEADERS: Final = ("x-redeo-request-id", "x-request-id", "request-id")
 class Received(web.Request):
     """A request with what it is called in answers and logs, and the origin of the page that it comes from, if any.
 
-    `head`: its head as it came, until the guard has looked, where it stood alone in what came first; `passing`: which
-    of its headers the provider may see, where that is known already.
+    `head`: its head as it came, until the guard has looked, where it stood first in what came; `known`: what is known
+    of that from an earlier one.
     """
 
-    ATTRS = web.Request.ATTRS | {"head", "ident", "origin", "passing"}
+    ATTRS = web.Request.ATTRS | {"head", "ident", "known", "origin"}
     head: bytes = b""
     ident: str = ""
+    known: Head | None = None
     origin: str | None = None
-    passing: tuple[tuple[str, str], ...] | None = None
 
 
 def new_id() -> str:

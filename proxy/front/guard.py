@@ -55,7 +55,8 @@ class Guard:
         self._bucket = _Bucket()
         self._hosts: set[str] = set()  # that were allowed, under the settings they were allowed under
         self._hosts_under: Settings | None = None
-        self._heads = Heads()
+        self.heads = Heads()
+        self._under: tuple[object, ...] = (None, None, None)  # settings, key and hosts of the last check
 
     def check(self, request: Received, path: str) -> None:
         """Let a request to this path pass. A preflight passes without a key. Raises Refused.
@@ -66,12 +67,16 @@ class Guard:
         front = self._front
         settings = front.current().settings
         self._check_peer(request)
+        under = self._under
+        if under[0] is not settings or under[1] is not front.key_digest or under[2] is not front.hosts:
+            under = self._under = (settings, front.key_digest, front.hosts)
+            self.heads.forget()
         head, request.head = request.head, b""
-        known = self._heads.find(head, settings, front.key_digest) if head else None
-        if known is not None:
-            request.origin, request.passing = known.origin, known.passing
-        elif self._passes_by_key(request, path, settings) and head and request.body_exists:
-            self._heads.keep(head, request)
+        known = request.known
+        if known is not None and known.under is under:
+            request.origin = known.origin
+        elif self._passes_by_key(request, path, settings) and head and known is None and request.body_exists:
+            self.heads.keep(head, request, request.origin, under)
 
     def _passes_by_key(self, request: Received, path: str, settings: Settings) -> bool:
         """Whether it may pass for its key, and not for what it asks or where it comes from. Raises Refused."""

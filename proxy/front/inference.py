@@ -111,7 +111,7 @@ def _call(
 ) -> Call:
     kind = request.headers.get("Content-Type", "")
     tail = _tail(match["tail"]) if "tail" in match else ""
-    passed = request.passing
+    known = request.known
     named = operation not in NO_MODEL and not tail and request.method == "POST"  # the body has to name a model
     upload = body if isinstance(body, Coming) else None
     body = None if isinstance(body, Coming) else body
@@ -127,7 +127,7 @@ def _call(
         method=request.method,
         tail=tail,
         query=_query(request.raw_path, match) if "?" in request.raw_path else "",
-        headers=tuple(passing.to_upstream(request.headers.items())) if passed is None else passed,
+        headers=tuple(passing.to_upstream(request.headers.items())) if known is None else known.passing,
         body=body,
         content_type=kind,
         model=head.model,

@@ -43,8 +43,8 @@ class Protocol(Connection):
 
     __slots__ = ("_header_timer", "_patience", "_probing", "_silent", "_unsent", "_wire", "sign_of_life")
 
-    def __init__(self, *args: Any, patience: Callable[[], float], outbox: Outbox, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, manager: web.Server, *, patience: Callable[[], float], outbox: Outbox, **kwargs: Any) -> None:
+        super().__init__(manager, **kwargs)
         self._patience = patience
         self.outbox = outbox
         self._header_timer: asyncio.TimerHandle | None = None
@@ -158,14 +158,12 @@ class Protocol(Connection):
         self._probing = self._loop.call_later(seconds, self._probe, min(seconds * 2, _PROBE_MOST))
 
     def data_received(self, data: bytes) -> None:
-        before = self._request_count
         if self._silent:  # from here on the clock of a header block counts, once for all of it
             self._silent = False
             self._disarm()
-        super().data_received(data)
-        if self._request_count > before:
+        if self.received(data):
             self._disarm()
-        elif self._current_request is None and not self._messages and self._header_timer is None:
+        elif self._header_timer is None and self._current_request is None and not self._messages:
             self._arm(HEADER_SECONDS)
 
     def _arm(self, seconds: float) -> None:

@@ -79,9 +79,9 @@ class Metrics:
         add(1, (series.ATTEMPTS, attempt.connection, result))
         if attempt.ended_for:
             add(1, (series.UNENDED, attempt.connection))
-        before = _before(exchange, attempt)
-        if before is None:
+        if attempt is exchange.attempts[0]:
             return
+        before = _before(exchange, attempt)
         if attempt.start is Start.RESCUE:
             add(1, (series.RESCUES, before.connection, attempt.connection, result))
             return
@@ -143,10 +143,8 @@ def _open() -> Registry:
     return open_registry()
 
 
-def _before(exchange: Exchange, attempt: Attempt) -> Attempt | None:
-    """After whose failure, silence or breaking off this one was begun."""
-    if attempt is exchange.attempts[0]:
-        return None
+def _before(exchange: Exchange, attempt: Attempt) -> Attempt:
+    """After whose failure, silence or breaking off this one, which is not the first, was begun."""
     place = next(n for n, other in enumerate(exchange.attempts) if other is attempt)
     earlier = exchange.attempts[:place]
     if attempt.start is Start.RESCUE:

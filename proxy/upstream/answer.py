@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from proxy.upstream.wire import Wire
 
 _HIGH: Final = 128 * 1024  # bytes kept for whoever does not come for them; then the socket is not read
+_UNANSWERED: Final = "it closed the connection without an answer"
 _MOST_HEADS: Final = 128
 _LONGEST: Final = 1024  # bytes of names, of a head that is remembered
 _known: dict[bytes, tuple[str, ...]] = {}  # the names of a head as they are compared; a provider's hardly ever change
@@ -38,10 +39,10 @@ class UpstreamResponse:
         "_names",
         "_over",
         "_pieces",
-        "_poured",
         "_secret",
         "_sink",
         "_size",
+        "_until",
         "_values",
         "_waiter",
         "_wire",
@@ -60,7 +61,7 @@ class UpstreamResponse:
         self._over = False
         self._error: Exception | None = None
         self._sink: Sink | None = None
-        self._poured: asyncio.Future[None] | None = None  # the sink wants no more, or is given no more
+        self._until: asyncio.Future[None] | None = None  # the head is there, or the sink wants no more or gets no more
         self._held = False
         self._waiter: asyncio.Future[None] | None = None
 
@@ -93,16 +94,15 @@ class UpstreamResponse:
                 return value
         return ""
 
-    async def begun(self) -> None:
-        """Return once the head is there. Raises UpstreamError, and what the source of the request's body raised."""
-        while not self.status:
-            if self._over:
-                raise self._error or interrupted("it closed the connection without an answer")
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+    def begun(self) -> asyncio.Future[None]:
+        """Done once the head is there. Awaited, it raises UpstreamError, and what the source of the request's body
+        raised."""
+        until = self._until = self._loop.create_future()
+        if self.status:
+            self._done(None)
+        elif self._over:
+            self._done(self._error or interrupted(_UNANSWERED))
+        return until
 
     async def read(self) -> bytes:
         """The next piece of the body; empty at its end. Raises UpstreamError."""
@@ -121,9 +121,9 @@ class UpstreamResponse:
         afterwards; nothing is given once the task that pours was cancelled.
         """
         self._sink = sink
-        poured = self._poured = self._loop.create_future()
+        until = self._until = self._loop.create_future()
         self._pour_on()
-        return poured
+        return until
 
     def hold(self) -> None:
         """Read no more of the socket, and pour no more, until `go_on`."""
@@ -156,12 +156,12 @@ class UpstreamResponse:
         self.status = status
         self._names = names
         self._values = values
-        self._wake()
+        self._done(None)
 
     def arrived(self, data: bytes) -> None:
         """A piece of the body."""
-        sink, poured = self._sink, self._poured
-        if sink is not None and poured is not None and not self._held and not poured.cancelled():
+        sink = self._sink
+        if sink is not None and not self._held and not self._left():
             self._give(sink, data)
             return
         if self._pieces is None:
@@ -177,8 +177,12 @@ class UpstreamResponse:
         self._wire = None
         self._over = True
         self._error = error
-        self._wake()
-        self._pour_on()
+        if not self.status:
+            self._done(error or interrupted(_UNANSWERED))
+        elif self._sink is not None:
+            self._pour_on()
+        else:
+            self._wake()
 
     # ---
 
@@ -200,7 +204,7 @@ class UpstreamResponse:
 
     def _left(self) -> bool:
         """Whether who pours has been told to stop, though he has not had his turn to do so since."""
-        return self._poured is not None and self._poured.cancelled()
+        return self._until is not None and self._until.cancelled()
 
     def _give(self, sink: Sink, data: bytes) -> None:
         self._sink = None  # it may close this, which does not count if it wants no more
@@ -217,15 +221,14 @@ class UpstreamResponse:
             self._pour_on()
 
     def _done(self, error: Exception | None) -> None:
-        """Nothing more is poured."""
-        self._sink, poured = None, self._poured
-        if poured is None or poured.done():
+        """Whoever waits for the head, or pours, goes on."""
+        until, self._until, self._sink = self._until, None, None
+        if until is None or until.done():
             return
         if error is None:
-            poured.set_result(None)
+            until.set_result(None)
         else:
-            poured.set_exception(error)
-            poured.exception()  # whoever poured may have been told to stop since, and never look
+            until.set_exception(error)
 
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()

@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from config.addresses import Reach, numeric, reach
-from config.model import Connection, Secret
+from config.model import Connection
 from proxy.fault import FaultKind
 from proxy.outbox import Outbox
 from proxy.upstream.answer import UpstreamResponse
 from proxy.upstream.dial import Tls
 from proxy.upstream.errors import UpstreamError, unaddressed
 from proxy.upstream.pool import Pool, Pools
-from proxy.upstream.request import Body, Pieces, UpstreamRequest, head_of
+from proxy.upstream.request import Body, Heading, Pieces, UpstreamRequest, head_of
 from proxy.upstream.wire import Wire
 
-__all__ = ["Body", "Client", "Pieces", "Pools", "UpstreamError", "UpstreamRequest", "UpstreamResponse"]
+__all__ = ["Body", "Client", "Heading", "Pieces", "Pools", "UpstreamError", "UpstreamRequest", "UpstreamResponse"]
 
 _Key = tuple[str, bool]  # an origin, and whether private addresses are allowed there
 
@@ -47,17 +47,22 @@ class Client:
         known = self._known.get((connection.base_url, connection.spec.from_file))
         pool, prefix = known or self._found(connection)
         head = head_of(request, prefix, pool.host)
-        wire = pool.take()
-        if wire is not None:
+        wire, kept = pool.take(), True
+        while True:
+            if wire is None:
+                wire, kept = await pool.open(request.connect_seconds), False
+            answer = UpstreamResponse(wire, connection.secret)
+            wire.begin(answer, head, request.body, bare=request.heading.method == "HEAD")
             try:
-                return await _answered(wire, request, head, connection.secret)
-            except UpstreamError as exc:
-                if wire.heard or exc.kind is not FaultKind.INTERRUPTED or again is None or not again():
+                await answer.begun()
+                return answer
+            except BaseException as exc:
+                answer.close()
+                if not (kept and _was_dead(wire, exc) and again is not None and again()):
                     raise
                 if wire.drawn and not _restarted(request.body):
                     raise
-        wire = await pool.open(request.connect_seconds)
-        return await _answered(wire, request, head, connection.secret)
+            wire = None
 
     def _found(self, connection: Connection) -> tuple[Pool, str]:
         """The pool of the connection's origin, made if there is none, and what URLs there begin with."""
@@ -87,16 +92,9 @@ class Client:
         await Pools(pools).close()
 
 
-async def _answered(wire: Wire, request: UpstreamRequest, head: bytes, secret: Secret | None) -> UpstreamResponse:
-    """Put the question to this connection."""
-    answer = UpstreamResponse(wire, secret)
-    wire.begin(answer, head, request.body, bare=request.method == "HEAD")
-    try:
-        await answer.begun()
-    except BaseException:
-        answer.close()
-        raise
-    return answer
+def _was_dead(wire: Wire, exc: BaseException) -> bool:
+    """Whether the connection that was kept had come to its end before the question was put."""
+    return isinstance(exc, UpstreamError) and exc.kind is FaultKind.INTERRUPTED and not wire.heard
 
 
 def _restarted(body: bytes | Pieces | Body | None) -> bool:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from config.model import Connection
 from proxy.dialects.json import decode_object
 from proxy.fault import FaultKind, Phase
-from proxy.upstream.client import Client, UpstreamError, UpstreamRequest
+from proxy.upstream.client import Client, Heading, UpstreamError, UpstreamRequest
 from proxy.upstream.sign import assertion
 
 _EARLY: Final = 120.0  # a token is renewed this many seconds before it ends
@@ -66,7 +66,7 @@ class Tokens:
     async def _fetch(self, connection: Connection) -> tuple[str, float]:
         where, form = assertion(connection, self._wall())
         headers = [("Content-Type", "application/x-www-form-urlencoded"), ("Accept", "application/json")]
-        request = UpstreamRequest("POST", where, headers, form, 5.0)
+        request = UpstreamRequest(Heading("POST", where, headers), form, 5.0)
         try:
             async with asyncio.timeout(_SECONDS):
                 # The token's address is another than the provider's: it has a pool and a guard of its own.

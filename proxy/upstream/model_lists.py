@@ -17,7 +17,7 @@ import msgspec
 from config.model import Connection, Operation
 from proxy.dialects.json import decode
 from proxy.fault import FaultKind, Phase
-from proxy.upstream.client import Client, UpstreamError, UpstreamRequest
+from proxy.upstream.client import Client, Heading, UpstreamError, UpstreamRequest
 from proxy.upstream.sign import MissingCredential, sign
 
 _KEEP: Final = 3600.0
@@ -127,7 +127,7 @@ class ModelLists:
             raise ListUnavailable("it has no API key", kind=FaultKind.AUTH) from None
         fixed = [(k, v) for k, v in connection.spec.headers.items()]
         headers = [*fixed, ("accept", "application/json"), ("accept-encoding", "identity"), *credential]
-        request = UpstreamRequest("GET", url, headers, None, 5.0)
+        request = UpstreamRequest(Heading("GET", url, headers), None, 5.0)
         try:
             async with asyncio.timeout(_CALL_SECONDS):
                 status, body = await self._get(connection, request, room)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -31,39 +32,52 @@ class Body(Protocol):
 Pieces = tuple[bytes | memoryview, ...]  # which make up a body, none of them empty
 
 
-class UpstreamRequest(msgspec.Struct, frozen=True):
-    """One request, ready to go: `connect_seconds` bounds name look-up, connection and TLS together."""
+class Heading(msgspec.Struct):
+    """What a request to one connection says beside its body. One that is said again is not written again."""
 
     method: str
     url: str
-    headers: list[tuple[str, str]]
+    headers: Sequence[tuple[str, str]]
+    lines: bytes = b""  # as they go out, once they are written
+
+    def __repr__(self) -> str:
+        return f"Heading({self.method})"  # a credential is not to be printed by accident
+
+
+class UpstreamRequest(msgspec.Struct, frozen=True):
+    """One request, ready to go: `connect_seconds` bounds name look-up, connection and TLS together."""
+
+    heading: Heading
     body: bytes | Pieces | Body | None
     connect_seconds: float
 
 
 def head_of(request: UpstreamRequest, prefix: str, host: str) -> bytes:
     """The head with its empty line. `prefix` is what the URL begins with before its path. Raises UpstreamError."""
-    target = _target(request.url, prefix)
-    lines = [f"{request.method} {target} HTTP/1.1\r\nHost: {host}"]
-    lines += [f"{name}: {value}" for name, value in request.headers]
-    body = request.body
+    heading, body = request.heading, request.body
+    lines = heading.lines
+    if not lines:
+        lines = heading.lines = _lines(heading, prefix, host)
+    if isinstance(body, bytes):
+        return b"%bContent-Length: %d\r\n\r\n" % (lines, len(body))
     if body is not None:
-        size = len(body) if isinstance(body, bytes) else _size(body)
-        lines.append("Transfer-Encoding: chunked" if size is None else f"Content-Length: {size}")
-    elif request.method not in _WITHOUT_BODY:
-        lines.append("Content-Length: 0")
+        size = sum(map(len, body)) if isinstance(body, tuple) else body.size
+        framing = b"Transfer-Encoding: chunked" if size is None else b"Content-Length: %d" % size
+        return b"%b%b\r\n\r\n" % (lines, framing)
+    return lines + (b"\r\n" if heading.method in _WITHOUT_BODY else b"Content-Length: 0\r\n\r\n")
+
+
+def _lines(heading: Heading, prefix: str, host: str) -> bytes:
+    lines = [f"{heading.method} {_target(heading.url, prefix)} HTTP/1.1", f"Host: {host}"]
+    lines += [f"{name}: {value}" for name, value in heading.headers]
     try:
-        head = "\r\n".join(lines).encode("utf-8", "surrogateescape")
+        head = "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n"
     except UnicodeEncodeError:
         raise _unspeakable() from None
     # Between the lines is all that is allowed, a CR and an LF for each of them.
     if len(head) - len(head.translate(None, _CONTROL)) != 2 * len(lines):
         raise _unspeakable()
-    return head + b"\r\n\r\n"
-
-
-def _size(body: Pieces | Body) -> int | None:
-    return sum(map(len, body)) if isinstance(body, tuple) else body.size
+    return head
 
 
 def _target(url: str, prefix: str) -> str:

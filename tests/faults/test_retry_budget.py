@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from tests.support.daemon import UNHURRIED
 from tests.support.upstream import Received, Wire, chat, error
 
+PATIENT = {"timeouts": UNHURRIED}
 MANY = 40
 SHARE = MANY // 5
 
@@ -33,7 +35,7 @@ def failing() -> Any:
 
 async def test_a_connection_of_which_nothing_is_known_is_tried_by_a_few_first(bench: Any) -> None:
     crowd = Crowd(chat())
-    b = await bench(failing(), crowd)
+    b = await bench(failing(), crowd, routing=PATIENT)
     asking = [asyncio.ensure_future(b.ask()) for _ in range(MANY)]
     await b.s.wait_requests(SHARE)
     await asyncio.sleep(0.1)  # whoever does not wait comes now
@@ -45,7 +47,7 @@ async def test_a_connection_of_which_nothing_is_known_is_tried_by_a_few_first(be
 
 async def test_one_that_has_answered_takes_whatever_comes(bench: Any) -> None:
     crowd = Crowd(chat())
-    b = await bench(failing(), crowd)
+    b = await bench(failing(), crowd, routing=PATIENT)
     crowd.gate.set()
     assert (await b.ask()).attempts == "alpha=500 beta=200"
     crowd.gate.clear()
@@ -56,7 +58,7 @@ async def test_one_that_has_answered_takes_whatever_comes(bench: Any) -> None:
 
 
 async def test_where_all_fail_each_is_told_soon(bench: Any) -> None:
-    b = await bench(failing(), failing())
+    b = await bench(failing(), failing(), routing=PATIENT)
     got = await asyncio.gather(*(b.ask() for _ in range(MANY)))
     assert {one.status for one in got} == {502}
     assert len(b.s.requests) <= 2 * SHARE  # its breaker opens meanwhile
@@ -64,7 +66,7 @@ async def test_where_all_fail_each_is_told_soon(bench: Any) -> None:
 
 async def test_a_client_that_leaves_while_it_waits_is_not_asked_for(bench: Any) -> None:
     first, crowd = Crowd(failing()), Crowd(chat())
-    b = await bench(first, crowd)
+    b = await bench(first, crowd, routing=PATIENT)
     asking = {str(n): asyncio.ensure_future(b.ask(user=str(n))) for n in range(MANY)}
     await b.p.wait_requests(MANY)  # all of them, before its breaker opens
     first.gate.set()

@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import random
+import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.streams import StreamReader
 
+from proxy.front.connection import Whole
 from tests.support.daemon import Redeo
 from tests.support.raw import RawClient
 from tests.support.upstream import Received, Upstream, Wire, chat
@@ -124,6 +130,128 @@ async def test_who_waits_behind_another_is_not_taken_for_who_came_last(
     go_on.set()
     assert (await first).status == 200
     assert [(await client.ask(b"")).status for _ in range(2)] == [401, 200]
+
+
+@pytest.mark.parametrize(
+    "length", ["+%d", " %d", "%d ", "0x%x", "%d,%d", "-%d", "", "%d\n", "%d\nOrigin: http://evil.example", "1_%d"]
+)
+async def test_an_odd_length_behind_a_known_head_is_read_as_behind_any(
+    server: Redeo, client: RawClient, length: str
+) -> None:
+    odd = length % ((len(BODY),) * length.count("%"))
+    asked = head(server).replace(b"Content-Length: %d" % len(BODY), b"Content-Length: " + odd.encode()) + BODY
+    before = (await client.ask(asked)).status
+    client.close()
+    await get_known(client, head(server) + BODY)
+    assert (await client.ask(asked)).status == before
+    assert before == (200 if odd.strip(" ") == str(len(BODY)) else 400)
+
+
+async def test_a_body_that_is_a_known_request_is_a_body(server: Redeo, client: RawClient, up: Upstream) -> None:
+    known = head(server) + BODY
+    await get_known(client, known)
+    before = len(up.requests)
+    assert (await client.ask(head(server, "Expect: 100-continue", length=len(known)))).status == 100
+    assert (await client.ask(known)).status == 400  # it is no JSON
+    assert len(up.requests) == before
+    assert (await client.ask(known)).status == 200
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_requests_cut_anyhow_come_to_the_same(server: Redeo, up: Upstream, seed: int) -> None:
+    """Known heads and others on one connection, one after the other or many at once, in pieces of any size."""
+    drawn = random.Random(seed)
+    asked = 0
+    for _ in range(8):
+        reader, writer = await asyncio.open_connection(*server.daemon.address)
+        for many in drawn.choice([(1, 1, 1, 1, 1), (1, 1, 1, 1, 5), (2, 1, 3)]):
+            together = b"".join(numbered(server, drawn, number) for number in range(asked, asked + many))
+            cuts = sorted(drawn.choices(range(len(together)), k=drawn.choice([0, 0, 1, 2])))
+            for start, end in pairwise([0, *cuts, len(together)]):
+                writer.write(together[start:end])
+                await asyncio.sleep(0)  # so that it is likely to come by itself
+            for _ in range(many):
+                answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                await reader.readexactly(int(re.findall(rb"Content-Length: ([0-9]+)", answer)[0]))
+            asked += many
+        writer.close()
+    assert [json.loads(came.body)["seed"] for came in up.requests] == list(range(asked))
+
+
+def numbered(server: Redeo, drawn: random.Random, number: int) -> bytes:
+    """A request that says which one it is, framed in one of several ways."""
+    body = BODY[:-1] + b',"seed":%d,"user":"%b"}' % (number, b"x" * drawn.choice([0, 0, 9, 2_000, 400_000]))
+    more = drawn.choice([(), (), (), ("X-Title: other",)])
+    if drawn.random() < 0.05:
+        plain = head(server, "Transfer-Encoding: chunked").replace(b"Content-Length: %d\r\n" % len(BODY), b"")
+        return plain + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    return head(server, *more, length=len(body)) + body
+
+
+async def test_the_daemons_own_interface_reads_bodies_behind_known_heads(server: Redeo, client: RawClient) -> None:
+    for number in range(5):
+        body = b'{"priority":%d}' % number
+        asked = head(server, length=len(body)).replace(b"POST /v1/chat/completions", b"PATCH /v1/providers/alpha")
+        answer = await client.ask(asked + body)
+        assert answer.status == 200
+        assert json.loads(answer.body)["priority"] == number
+
+
+async def test_a_body_that_is_there_reads_like_one_that_came() -> None:
+    async def there(body: bytes) -> StreamReader:
+        return Whole(body)
+
+    async def came(body: bytes) -> StreamReader:
+        reader = StreamReader(BaseProtocol(asyncio.get_running_loop()), 2**16, loop=asyncio.get_running_loop())
+        reader.feed_data(body)
+        reader.feed_eof()
+        return reader
+
+    async def read(body: StreamReader) -> list[Any]:
+        first = [body.is_eof(), body.at_eof(), body.total_bytes, body.exception(), await body.read(3), body.at_eof()]
+        return [
+            *first,
+            body.read_nowait(2),
+            await body.readchunk(),
+            body.at_eof(),
+            await body.read(),
+            await body.readany(),
+        ]
+
+    assert await read(await there(BODY)) == await read(await came(BODY))
+    for made in (there, came):
+        body = await made(BODY)
+        body.set_exception(ConnectionResetError("gone"))
+        assert isinstance(body.exception(), ConnectionResetError)
+        for reading in (body.read(), body.readany(), body.readchunk()):
+            with pytest.raises(ConnectionResetError):
+                await reading
+
+
+async def test_a_request_with_a_known_head_waits_for_its_turn(redeo: Any, provider: Any) -> None:
+    go = asyncio.Event()
+
+    async def script(received: Any, wire: Any) -> None:
+        if b"slow" in received.body:
+            await go.wait()
+        await chat()(received, wire)
+
+    up = await provider(script)
+    limits = {"max_in_flight": 1, "max_queue": 1, "queue_seconds": 30}
+    server = await redeo({"alpha": up}, allowed_hosts=["desk.lan"], limits=limits)
+    clients = [RawClient(server) for _ in range(3)]
+    known, slow = head(server) + BODY, BODY.replace(b'"hi"', b'"slow"')
+    await get_known(clients[0], known)
+    served = asyncio.create_task(clients[0].ask(head(server, length=len(slow)) + slow))
+    await up.wait_requests(5)
+    others = [asyncio.create_task(client.ask(known)) for client in clients[1:]]
+    refused, waiting = await asyncio.wait(others, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+    assert [one.result().status for one in refused] == [503]
+    go.set()
+    assert [(await one).status for one in (served, *waiting)] == [200, 200]
+    for client in clients:
+        client.close()
 
 
 async def test_what_stands_before_a_head_does_not_become_known(server: Redeo, client: RawClient) -> None:

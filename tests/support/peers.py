@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from config.catalogue import load
 from config.model import Connection, Secret
-from proxy.upstream.client import Body, Client, Pieces, UpstreamRequest, UpstreamResponse
+from proxy.upstream.client import Body, Client, Heading, Pieces, UpstreamRequest, UpstreamResponse
 
 AUTHORITY = trustme.CA()
 SPEC = next(iter(load().values()))
@@ -129,7 +129,7 @@ class Asker:
         path: str = "/v1/chat",
     ) -> UpstreamResponse:
         base = base.base if isinstance(base, Listener) else base
-        request = UpstreamRequest(method, base + path, headers or [], body, connect)
+        request = UpstreamRequest(Heading(method, base + path, headers or []), body, connect)
         return await self.client.send(self.connection(base), request, again=lambda: again)
 
 

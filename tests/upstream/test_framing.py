@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -240,10 +241,14 @@ async def test_a_header_that_repeats_the_key_is_not_there(listen: Any, ask: Any,
 
 
 class Fed:
-    """`async with Fed() as fed`: a question was put over a socket, and the test says what comes from that."""
+    """`async with Fed() as fed`: a question was put over a socket, and the test says what comes from that. `pool`: one
+    that others use as well."""
+
+    def __init__(self, pool: Pool | None = None) -> None:
+        self._given = pool
 
     async def __aenter__(self) -> Fed:
-        self.pool = Pool("http://127.0.0.1:9", Tls(), Outbox(asyncio.get_running_loop()), private=True)
+        self.pool = self._given or Pool("http://127.0.0.1:9", Tls(), Outbox(asyncio.get_running_loop()), private=True)
         self.wire = Wire(self.pool)
         ours, self._theirs = socket.socketpair()
         self.transport, _ = await asyncio.get_running_loop().create_connection(lambda: self.wire, sock=ours)
@@ -291,10 +296,34 @@ async def test_what_comes_though_it_is_held_waits(opened: None, settled: Any) ->
         assert got == [b"onetwo"]
 
 
-def read_in(pieces: list[bytes], *, then: str) -> tuple[object, bytes, list[tuple[str, str]]]:
+async def test_answers_that_come_by_turns_do_not_mix(opened: None, settled: Any) -> None:
+    """Those of one pool: what their parsers say goes through the same ear."""
+    raw = CHUNKED.replace(b"\r\n\r\n", b"\r\nX-Who: %s\r\n\r\n") + b"3\r\n%s\r\n0\r\nX-Who: none\r\n\r\n"
+    async with Fed() as fed, Fed(fed.pool) as other:
+        for one, two in zip(raw % (b"one", b"ONE"), raw % (b"two", b"TWO"), strict=True):
+            fed.wire.data_received(bytes([one]))
+            other.wire.data_received(bytes([two]))
+        for asked, who in ((fed, "one"), (other, "two")):
+            assert asked.answer.headers == [("transfer-encoding", "chunked"), ("x-who", who)]
+            assert await whole(asked.answer) == who.upper().encode()
+
+
+async def test_the_head_can_be_let_go(opened: None, settled: Any) -> None:
+    """Of a stream that goes on for long; its body comes as before."""
+    async with Fed() as fed:
+        fed.wire.data_received(CHUNKED)
+        assert fed.answer.header("transfer-encoding") == "chunked"
+        fed.answer.forget_head()
+        assert not fed.answer.headers
+        assert fed.answer.header("transfer-encoding") == ""
+        fed.wire.data_received(b"2\r\nok\r\n0\r\n\r\n")
+        assert await whole(fed.answer) == b"ok"
+
+
+def read_in(pieces: list[bytes], *, then: str) -> tuple[object, bytes, Sequence[tuple[str, str]]]:
     """What is read when these are what comes from the socket, one after the other, and then its end."""
 
-    async def read() -> tuple[object, bytes, list[tuple[str, str]]]:
+    async def read() -> tuple[object, bytes, Sequence[tuple[str, str]]]:
         body, end = b"", ""
         async with Fed() as fed:
             for piece in pieces:
