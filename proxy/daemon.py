@@ -185,6 +185,7 @@ class Daemon(msgspec.Struct):
             await self._runner.cleanup()
         await self.lists.close()
         await self.client.close()
+        self.metrics.close()
 
 
 def configure_level(snapshot: Snapshot) -> None:

@@ -98,7 +98,12 @@ def _is_one_event(chunk: bytes) -> bool:
     if chunk[end:] != b"\n\n" or b"\r" in chunk:
         return False
     first = chunk.find(b"\n")
-    return first == end or first + 1 < chunk.find(b"\n", first + 1) == end or chunk.find(b"\n\n") == end
+    if first == end:
+        return True
+    second = chunk.find(b"\n", first + 1)
+    if second == first + 1:
+        return False
+    return second == end or chunk.find(b"\n\n", second) == end
 
 
 def event_data(event: bytes) -> bytes:

@@ -24,7 +24,8 @@ _LARGE: Final = 64 * 1024  # bytes: a body that is smaller is copied faster than
 _ALIKE: Final = frozenset({AuthScheme.NONE, AuthScheme.BEARER, AuthScheme.HEADER})  # sign all requests alike
 _IDENTITY: Final = ("accept-encoding", "identity")
 _MOST: Final = 256  # ways of one connection that are kept: clients choose the names of models
-_CLIENTS: Final = 8  # whose headings are kept of each way
+_CLIENTS: Final = 8  # whose headings are kept of each way,
+_LONGEST: Final = 4096  # and characters of one
 
 
 class Asked(Protocol):
@@ -122,7 +123,8 @@ def _again(by: Way, method: str, url: str, passed: tuple[tuple[str, str], ...]) 
         found = Heading(method, url, (*by.with_own(passed), *(by.credential or ())))
         if len(by.headings) >= _CLIENTS:
             by.headings.clear()
-        by.headings[key] = found
+        if len(url) + sum(len(name) + len(value) for name, value in passed) <= _LONGEST:
+            by.headings[key] = found
     return found
 
 

@@ -98,7 +98,7 @@ class Whole(StreamReader):
 class Connection(RequestHandler):
     """See the module."""
 
-    __slots__ = ("_due", "_head", "_heads", "_known", "outbox")
+    __slots__ = ("_body", "_due", "_head", "_heads", "_known", "outbox")
     outbox: Outbox
     ssl_context = peername = sockname = None  # of which aiohttp makes texts for each connection, and nobody reads them
 
@@ -106,14 +106,14 @@ class Connection(RequestHandler):
         super().__init__(manager, **kwargs)
         self._heads = cast(Door, manager.request_handler).heads
         self._messages: list[Any] = []  # type: ignore[assignment]  # an empty deque takes 760 bytes
+        self._body: StreamReader = EMPTY_PAYLOAD  # of the last request that was read by aiohttp's parser
         self._due = 0  # bytes of the last request that are still to come; less than 0 where that is not known
         self._head = b""  # that of the only request that waits, where it came in one piece
         self._known: Head | None = None  # what is known of that
 
     def received(self, data: bytes) -> bool:
         """Requests have come, or parts of one; whether the head of one was among them."""
-        alone = self._due == 0 and not self._messages and data[:1] not in _BREAK
-        head = data.find(b"\r\n\r\n") + 4 if alone else 0
+        head = data.find(b"\r\n\r\n") + 4 if self._due == 0 and not self._messages else 0
         if head > 3 and self._is_again(data, head):
             return True
         if self._parser is None and self.transport is not None:
@@ -121,12 +121,17 @@ class Connection(RequestHandler):
         before = self._request_count
         RequestHandler.data_received(self, data)
         came = self._request_count - before
-        if not came:
+        if came:
+            self._due, self._body = -1, self._messages[-1][1]
+            if came == 1 and head > 3 and data[0] not in _BREAK:
+                self._due = _missing(self._messages[-1][0], head, len(data))
+        else:
             self._due -= len(data)  # less than 0 where it was no part of a body
-            return False
-        self._due = _missing(self._messages[-1][0], head, len(data)) if came == 1 and head > 3 else -1
-        self._head = data[:head] if self._due >= 0 else b""
-        return True
+        if self._body.is_eof() is not (self._due == 0):
+            self._due = -1  # aiohttp's parser has found another end
+        if came:
+            self._head = data[:head] if self._due >= 0 else b""
+        return came > 0
 
     def _is_again(self, data: bytes, size: int) -> bool:
         """Whether this is a request with a known head, which has this size, and its whole body: it waits to be answered
@@ -155,7 +160,7 @@ class Connection(RequestHandler):
         if not request.content.is_eof():
             return
         request._message, request._headers, request._rel_url = ERROR, _NO_HEADERS, ERROR.url
-        request._payload = EMPTY_PAYLOAD
+        request._payload = self._body = EMPTY_PAYLOAD
         request._cache.clear()
         if self._due == 0 and not self._messages and not self._upgraded:
             self._parser = None  # which keeps the last head until the next one comes

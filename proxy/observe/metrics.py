@@ -17,9 +17,10 @@ from proxy.observe import series
 from proxy.observe.series import Counts, Kept, Tally
 
 if TYPE_CHECKING:
-    from proxy.observe.registry import Registry
+    from proxy.observe.registry import Later, Registry
 
 FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"  # set where several workers share what they count
+_SETTLED: Final = 0.05  # seconds: longer than any worker keeps its numbers to itself
 _IN_FLIGHT: Final = (series.IN_FLIGHT,)
 _OVERHEAD: Final = (series.OVERHEAD,)
 
@@ -49,11 +50,16 @@ class Metrics:
             self._loading = asyncio.Lock()
         async with self._loading:
             if self._registry is None:
-                self._registry = await asyncio.to_thread(_open)
+                self._registry = await asyncio.to_thread(_open, asyncio.get_running_loop().call_later)
                 if self._registry.shared is not None and self._kept is not None:
                     self._counts = self._registry.shared
                     self._kept.tell(self._counts)
             return self._registry
+
+    def close(self) -> None:
+        """Leave to the other workers what was counted here."""
+        if self._registry is not None and self._registry.shared is not None:
+            self._registry.shared.flush()
 
     def beat(self) -> None:
         """To be called now and then."""
@@ -63,6 +69,9 @@ class Metrics:
     async def scrape(self, snapshot: Snapshot, state: Callable[[Connection], str]) -> Callable[[], bytes]:
         """What makes the text of `/metrics` as it is now, to be called aside. `state`: of a connection's breaker."""
         registry = await self._loaded()
+        if registry.shared is not None:
+            await asyncio.sleep(_SETTLED)  # what was counted before this was asked is in the files then
+            registry.shared.flush()
         self._counts.set(snapshot.generation, (series.GENERATION,))
         states = {c.provider: "disabled" if c.fault is not None else state(c) for c in snapshot.connections}
         tally = self._tally.copy()
@@ -137,10 +146,10 @@ class Metrics:
             self._counts.add(1, (series.RELOAD_FAILURES,))
 
 
-def _open() -> Registry:
+def _open(later: Later) -> Registry:
     from proxy.observe.registry import open_registry
 
-    return open_registry()
+    return open_registry(later)
 
 
 def _before(exchange: Exchange, attempt: Attempt) -> Attempt:

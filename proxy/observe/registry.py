@@ -25,6 +25,7 @@ from prometheus_client.utils import floatToGoString
 from proxy.observe.metrics import FOLDER
 from proxy.observe.series import COUNTED, Key, Series, Tally
 
+HELD_SECONDS: Final = 0.02  # for which a worker keeps numbers to itself: so much may be lost with one that is killed
 _EVERY: Final = 10.0  # seconds
 STATES: Final = ("closed", "half_open", "open", "cooling", "quota", "disabled")
 _GAUGES: Final[dict[str, tuple[str, Any]]] = {
@@ -37,6 +38,7 @@ _GAUGES: Final[dict[str, tuple[str, Any]]] = {
 _CPU: Final = "redeo_process_cpu_seconds"
 
 Render = Callable[[Tally, Mapping[str, str]], bytes]
+Later = Callable[[float, Callable[[], None]], object]
 
 
 class Registry(NamedTuple):
@@ -48,7 +50,7 @@ class Registry(NamedTuple):
     beat: Callable[[], None] = lambda: None
 
 
-def open_registry() -> Registry:
+def open_registry(later: Later) -> Registry:
     """With several workers `PROMETHEUS_MULTIPROC_DIR` is set before the first worker starts; whichever worker is asked
     then sums up all of them."""
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of no use here
@@ -65,7 +67,7 @@ def open_registry() -> Registry:
         shown.states = states
         return text_of(summed)
 
-    return Registry(render, Shared(kept), own.beat)
+    return Registry(render, Shared(kept, later), own.beat)
 
 
 def _of_one(shown: _Shown) -> Registry:
@@ -151,11 +153,15 @@ def _buckets(bounds: Iterable[float], counts: list[int]) -> list[tuple[str, floa
 
 
 class Shared:
-    """Counts in the files that all workers can read."""
+    """Counts in the files that all workers can read: what comes within a moment together, for one number there costs
+    as much as ten here. `later` calls something in so many seconds, as a loop's `call_later` does."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, later: Later) -> None:
         self._all = {series: _made(series, registry) for series in COUNTED}
         self._kept: dict[Key, Any] = {}
+        self._later = later
+        self._held = Tally()
+        self._due = False
 
     def _child(self, key: Key) -> Any:
         """Looking one up anew costs three times as much."""
@@ -166,16 +172,38 @@ class Shared:
         return child
 
     def add(self, number: float, key: Key) -> None:
-        """To a counter, or to a gauge."""
-        self._child(key).inc(number)
+        """To a counter, or to a gauge to which only that is done."""
+        if not self._due:
+            self._soon()
+        self._held.add(number, key)
 
     def observe(self, value: float, key: Key) -> None:
         """One value, in a histogram."""
-        self._child(key).observe(value)
+        if not self._due:
+            self._soon()
+        self._held.observe(value, key)
 
     def set(self, value: float, key: Key) -> None:
         """A gauge is now so much."""
         self._child(key).set(value)
+
+    def _soon(self) -> None:
+        self._due = True
+        self._later(HELD_SECONDS, self.flush)
+
+    def flush(self) -> None:
+        """Let the others read all that was counted by now."""
+        held, self._held, self._due = self._held, Tally(), False
+        for key, number in held.numbers.items():
+            if number:
+                self._child(key).inc(number)
+        for key, kept in held.histograms.items():
+            if any(kept.counts):
+                child = self._child(key)
+                child._sum.inc(kept.total)  # as its `observe` does with each value
+                for bucket, count in zip(child._buckets, kept.counts, strict=True):
+                    if count:
+                        bucket.inc(count)
 
 
 def _made(series: Series, registry: CollectorRegistry) -> Counter | Gauge | Histogram:

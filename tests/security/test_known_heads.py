@@ -100,38 +100,6 @@ async def test_what_differs_from_a_known_head_is_checked(
     assert (await client.ask(known)).status == 200
 
 
-async def test_what_may_pass_without_a_body_is_not_known_with_one(server: Redeo, client: RawClient) -> None:
-    page = head(server, length=0).replace(b"application/json", b"text/plain")
-    for _ in range(4):
-        assert (await client.ask(page)).status == 400  # nothing to be asked, but let in
-    assert (await client.ask(page.replace(b"Length: 0", b"Length: %d" % len(BODY)) + BODY)).status == 415
-
-
-async def test_who_waits_behind_another_is_not_taken_for_who_came_last(
-    server: Redeo, client: RawClient, up: Upstream
-) -> None:
-    known, go_on = head(server) + BODY, asyncio.Event()
-    await get_known(client, known)
-
-    async def slow(received: Received, wire: Wire) -> None:
-        await go_on.wait()
-        await chat()(received, wire)
-
-    up.scripts = [slow, chat()]
-    wrong = head(server, key="rd-wrong") + BODY
-    first = asyncio.create_task(client.ask(known))
-    await up.wait_requests(5)
-    (connection,) = [one for one in server.daemon._runner.server.connections if one._current_request is not None]
-    assert client.writer is not None
-    for waiting, request in enumerate((wrong, known), start=1):
-        client.writer.write(request)
-        while len(connection._messages) < waiting:
-            await asyncio.sleep(0)
-    go_on.set()
-    assert (await first).status == 200
-    assert [(await client.ask(b"")).status for _ in range(2)] == [401, 200]
-
-
 @pytest.mark.parametrize(
     "length", ["+%d", " %d", "%d ", "0x%x", "%d,%d", "-%d", "", "%d\n", "%d\nOrigin: http://evil.example", "1_%d"]
 )
@@ -252,6 +220,38 @@ async def test_a_request_with_a_known_head_waits_for_its_turn(redeo: Any, provid
     assert [(await one).status for one in (served, *waiting)] == [200, 200]
     for client in clients:
         client.close()
+
+
+async def test_what_may_pass_without_a_body_is_not_known_with_one(server: Redeo, client: RawClient) -> None:
+    page = head(server, length=0).replace(b"application/json", b"text/plain")
+    for _ in range(4):
+        assert (await client.ask(page)).status == 400  # nothing to be asked, but let in
+    assert (await client.ask(page.replace(b"Length: 0", b"Length: %d" % len(BODY)) + BODY)).status == 415
+
+
+async def test_who_waits_behind_another_is_not_taken_for_who_came_last(
+    server: Redeo, client: RawClient, up: Upstream
+) -> None:
+    known, go_on = head(server) + BODY, asyncio.Event()
+    await get_known(client, known)
+
+    async def slow(received: Received, wire: Wire) -> None:
+        await go_on.wait()
+        await chat()(received, wire)
+
+    up.scripts = [slow, chat()]
+    wrong = head(server, key="rd-wrong") + BODY
+    first = asyncio.create_task(client.ask(known))
+    await up.wait_requests(5)
+    (connection,) = [one for one in server.daemon._runner.server.connections if one._current_request is not None]
+    assert client.writer is not None
+    for waiting, request in enumerate((wrong, known), start=1):
+        client.writer.write(request)
+        while len(connection._messages) < waiting:
+            await asyncio.sleep(0)
+    go_on.set()
+    assert (await first).status == 200
+    assert [(await client.ask(b"")).status for _ in range(2)] == [401, 200]
 
 
 async def test_what_stands_before_a_head_does_not_become_known(server: Redeo, client: RawClient) -> None:
