@@ -1,8 +1,8 @@
 """Heads of requests that come again: a client sends the same one each time, but for the length of its body.
 
 What follows from such a head alone is kept: how it reads, that the guard lets it pass, and what of it goes on to
-providers. The head itself is not, for the daemon's key stands in it: it is found by its SHA-256, so that how long that
-takes says nothing of how much of a key was right.
+providers; of credentials only those that the guard asks for. It is found by its SHA-256, so that how long that takes
+says nothing of how much of a key was right.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _LONGEST: Final = 4096
 _ONCE: Final = 1024
 _LENGTH: Final = (b"\r\nContent-Length: ", b"\r\ncontent-length: ")
 _DIGITS: Final = 15
+_NOT_KEPT: Final = ("Content-Length", "Cookie", "Proxy-Authorization")  # the last two are nobody's business here
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
@@ -64,7 +65,7 @@ class Heads:
         if len(self._known) >= _MOST:
             self._known.clear()
         headers = tuple(passing.to_upstream(request.headers.items()))
-        self._known[mark] = Head(_without_length(request), under, origin, headers)
+        self._known[mark] = Head(_to_keep(request), under, origin, headers)
 
     def forget(self) -> None:
         """They may not pass any more."""
@@ -92,8 +93,9 @@ def _is_whole(head: bytes, request: web.Request) -> bool:
     return head == line + b"".join(b"%b: %b\r\n" % pair for pair in request.raw_headers) + b"\r\n"
 
 
-def _without_length(request: web.Request) -> Any:
+def _to_keep(request: web.Request) -> Any:
     """The head of a request as aiohttp reads it, for bodies of any length."""
     headers = CIMultiDict(request.headers)
-    headers.popall("Content-Length", None)
+    for name in _NOT_KEPT:
+        headers.popall(name, None)
     return request._message._replace(headers=CIMultiDictProxy(headers), raw_headers=())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -221,6 +222,15 @@ async def test_a_websocket_upgrade_gets_426(server: Redeo) -> None:
     for path in ("/v1/responses", "/responses"):
         status, _ = await raw(server, get(path, "Host: 127.0.0.1", f"Authorization: Bearer {server.key}", *upgrade))
         assert status == 426
+
+
+async def test_what_stands_behind_an_upgrade_that_was_refused_is_answered(server: Redeo) -> None:
+    reader, writer = await asyncio.open_connection(*server.daemon.address)
+    writer.write(get("/v1/responses", "Host: 127.0.0.1", "Connection: Upgrade", "Upgrade: websocket"))
+    writer.write(get("/healthz", "Host: 127.0.0.1", "Connection: close"))
+    async with asyncio.timeout(20):
+        assert re.findall(rb"HTTP/1.1 ([0-9]+)", await reader.read()) == [b"426", b"200"]
+    writer.close()
 
 
 async def test_nothing_waits_behind_an_upgrade_that_was_refused_before_its_body_came(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.outbox import Outbox
-from tests.support.upstream import Received, Wire, chat
+from tests.support.upstream import Received, Script, Wire, chat
 
 LOOPS: list[Any] = [asyncio.new_event_loop, uvloop.new_event_loop]
 AHEAD = 16  # writes that follow one without company
@@ -161,16 +162,24 @@ CLIENTS = 40
 class Crowd:
     """A provider that answers all of them at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, answers: Script | None = None) -> None:
+        self._answers = answers or chat()
         self._gate = asyncio.Event()
         self._waiting = 0
 
     async def __call__(self, received: Received, wire: Wire) -> None:
         self._waiting += 1
         if self._waiting == CLIENTS:
-            self._gate.set()
+            asyncio.get_running_loop().call_soon(self._gate.set)  # for the last one at the same time
         await self._gate.wait()
-        await chat()(received, wire)
+        await self._answers(received, wire)
+
+
+def request(server: Any, *more: str, name: str = "") -> bytes:
+    body = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": name}]}).encode()
+    own = ["host: localhost", f"authorization: Bearer {server.key}", "content-type: application/json"]
+    lines = ["POST /v1/chat/completions HTTP/1.1", *own, *more, f"content-length: {len(body)}"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 
 
 @pytest.mark.parametrize("leaves", ["half-closes", "asks to close", "asks for more"])
@@ -178,17 +187,12 @@ async def test_everybody_gets_the_whole_answer_before_the_connection_ends(
     redeo: Any, provider: Any, leaves: str
 ) -> None:
     server = await redeo({"alpha": await provider(Crowd())})
-    body = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}).encode()
-    close = "connection: close\r\n" if leaves == "asks to close" else ""
-    head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {server.key}\r\n{close}"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    )
+    asked = request(server, *["connection: close"] * (leaves == "asks to close"))
     behind = b"GET http://x/ HTTP/1.1\r\nhost: localhost\r\n\r\n" if leaves == "asks for more" else b""
 
     async def ask() -> bytes:
         reader, writer = await asyncio.open_connection(*server.daemon.address)
-        writer.write(head.encode() + body + behind)
+        writer.write(asked + behind)
         if leaves == "half-closes":
             writer.write_eof()
         got = await reader.read()
@@ -203,3 +207,59 @@ async def test_everybody_gets_the_whole_answer_before_the_connection_ends(
         size = int(next(line for line in text.lower().split(b"\r\n") if line.startswith(b"content-length:"))[15:])
         assert len(whole) == size
         assert json.loads(whole)["choices"]
+
+
+async def test_who_has_to_be_told_to_send_his_body_has_the_answer_before_that_first(redeo: Any, provider: Any) -> None:
+    server = await redeo({"alpha": await provider(Crowd())})
+
+    async def ask() -> list[bytes]:
+        reader, writer = await asyncio.open_connection(*server.daemon.address)
+        writer.write(request(server) + request(server, "expect: 100-continue", "connection: close"))
+        got = await reader.read()
+        writer.close()
+        return re.findall(rb"HTTP/1.1 ([0-9]+)", got)
+
+    for statuses in await asyncio.gather(*(ask() for _ in range(CLIENTS))):
+        assert statuses == [b"200", b"100", b"200"]
+
+
+@pytest.mark.parametrize("later", range(8))
+async def test_who_says_that_no_more_comes_while_he_is_answered_gets_all_of_it(
+    redeo: Any, provider: Any, later: int
+) -> None:
+    """So many turns of the loop after the provider has answered."""
+    crowd, writers = Crowd(), dict[str, asyncio.StreamWriter]()
+
+    async def script(received: Received, wire: Wire) -> None:
+        await crowd(received, wire)
+        await turns(later)
+        writers[received.json["messages"][0]["content"]].write_eof()
+
+    server = await redeo({"alpha": await provider(script)})
+
+    async def ask(name: str) -> bytes:
+        reader, writer = await asyncio.open_connection(*server.daemon.address)
+        writers[name] = writer
+        writer.write(request(server, name=name))
+        got = await reader.read()
+        writer.close()
+        return got
+
+    for got in await asyncio.gather(*(ask(str(number)) for number in range(CLIENTS))):
+        answer = got.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n" * got.count(b"HTTP/1.1 100 "))
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["choices"]
+
+
+async def test_what_came_of_an_answer_that_breaks_off_goes_out_before_the_connection_ends(
+    redeo: Any, provider: Any
+) -> None:
+    async def breaks(received: Received, wire: Wire) -> None:
+        await wire.head(200, {"content-type": "audio/mpeg"})
+        await wire.send(b"5\r\nsound\r\nno chunk\r\n")
+        await received.gone.wait()
+
+    server = await redeo({"alpha": await provider(Crowd(breaks))})
+    asked = {"model": "alpha/tts", "input": "hi", "voice": "a"}
+    answers = await asyncio.gather(*(server.request("POST", "/v1/audio/speech", json=asked) for _ in range(CLIENTS)))
+    assert {(got.status, got.body, got.broken) for got in answers} == {(200, b"sound", True)}

@@ -288,6 +288,19 @@ async def test_a_known_head_in_a_body_is_not_taken_for_that_of_the_next_request(
     assert (await client.ask(b" " * 1000)).status == 401
 
 
+async def test_credentials_that_nobody_asks_for_are_not_kept_with_a_known_head(
+    server: Redeo, client: RawClient
+) -> None:
+    secrets = [server.canaries.key("a page"), server.canaries.key("a gateway")]
+    known = head(server, f"Cookie: id={secrets[0]}", f"Proxy-Authorization: Bearer {secrets[1]}") + BODY
+    await get_known(client, known)
+    kept = server.daemon._runner._handler.heads._known  # type: ignore[attr-defined]
+    (read,) = [dict(one.message.headers) for one in kept.values()]
+    assert "desk.lan" in str(read)
+    assert not [secret for secret in secrets if secret in str(read)]
+    assert (await client.ask(known)).status == 200
+
+
 async def test_another_host_of_the_configuration_holds_for_known_heads(server: Redeo, client: RawClient) -> None:
     known = head(server) + BODY
     await get_known(client, known)

@@ -219,6 +219,19 @@ async def test_a_flood_of_tiny_chunks_is_taken_as_the_body_that_it_is(server: Re
         assert (await reader.read()).startswith(b"HTTP/1.1 200")
 
 
+async def test_a_pause_after_a_flood_of_tiny_chunks_does_not_hold_up_their_end(server: Redeo, opened: Open) -> None:
+    """More chunks than are taken before they are read, and the next ones once they were."""
+    reader, writer = await opened()
+    writer.write(head(server, "Transfer-Encoding: chunked", "Connection: close") + b"1\r\n \r\n" * 16_385)
+    async with asyncio.timeout(20):
+        while not (asked := server.daemon._runner.server.connections) or not (now := asked[-1]._current_request):
+            await asyncio.sleep(0)
+        while now.content.total_bytes < 16_385 or now.content._buffer:
+            await asyncio.sleep(0)
+        writer.write(b"1e\r\n" + b'{"model":"auto","messages":[]}' + b"\r\n0\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+
+
 async def test_pipelined_requests_are_answered_one_by_one(server: Redeo, opened: Open) -> None:
     reader, writer = await opened()
     async with Stalls() as stalls:
