@@ -127,8 +127,8 @@ class Connection(RequestHandler):
                 self._due = _missing(self._messages[-1][0], head, len(data))
         else:
             self._due -= len(data)  # less than 0 where it was no part of a body
-        if self._body.is_eof() is not (self._due == 0):
-            self._due = -1  # aiohttp's parser has found another end
+        if self._upgraded or self._body.is_eof() is not (self._due == 0):
+            self._due = -1  # aiohttp's parser has found another end, or keeps what follows and reads that later
         if came:
             self._head = data[:head] if self._due >= 0 else b""
         return came > 0
@@ -139,7 +139,7 @@ class Connection(RequestHandler):
         self._known, length = self._heads.find(data[:size])
         if self._known is None or not 0 < length == len(data) - size <= self._read_bufsize:
             return False
-        if self._close or self._force_close or self._upgraded:
+        if self._close or self._force_close:
             return False
         self._head = data[:size]
         self._request_count += 1
@@ -162,7 +162,7 @@ class Connection(RequestHandler):
         request._message, request._headers, request._rel_url = ERROR, _NO_HEADERS, ERROR.url
         request._payload = self._body = EMPTY_PAYLOAD
         request._cache.clear()
-        if self._due == 0 and not self._messages and not self._upgraded:
+        if self._due == 0 and not self._messages:
             self._parser = None  # which keeps the last head until the next one comes
         if self._keepalive_handle is not None:
             self._keepalive_handle.cancel()
