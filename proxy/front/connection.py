@@ -160,7 +160,9 @@ class Connection(RequestHandler):
         if not request.content.is_eof():
             return
         request._message, request._headers, request._rel_url = ERROR, _NO_HEADERS, ERROR.url
-        request._payload = self._body = EMPTY_PAYLOAD
+        if request.content is self._body:  # and not that of a request behind it
+            self._body = EMPTY_PAYLOAD
+        request._payload = EMPTY_PAYLOAD
         request._cache.clear()
         if self._due == 0 and not self._messages:
             self._parser = None  # which keeps the last head until the next one comes

@@ -163,8 +163,10 @@ class Protocol(Connection):
             self._disarm()
         if self.received(data):
             self._disarm()
-        elif self._header_timer is None and self._current_request is None and not self._messages:
-            self._arm(HEADER_SECONDS)
+        elif (
+            self._header_timer is None and not self._messages and (self._waiter is not None or not self._request_count)
+        ):
+            self._arm(HEADER_SECONDS)  # else it may be what is left of a body that nobody has read
 
     def _arm(self, seconds: float) -> None:
         self._header_timer = self._loop.call_later(seconds, self._too_slow)

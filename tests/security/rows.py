@@ -28,6 +28,7 @@ MOVED: Final = "tests/security/test_moved_endpoints.py"
 NETWORKS: Final = "tests/security/test_inner_networks.py"
 PAGES: Final = "tests/security/test_web_pages.py"
 KNOWN: Final = "tests/security/test_known_heads.py"
+KEPT: Final = "tests/security/test_kept_verdicts.py"
 CALLERS: Final = "tests/security/test_callers.py"
 HOSTILE: Final = "tests/security/test_hostile_providers.py"
 SLOW: Final = "tests/security/test_slow_clients.py"
@@ -167,7 +168,11 @@ ROWS: Final[dict[str, dict[str, list[str]]]] = {
         ],
         MATRIX_BYTES: ["line_without_end", "line_without_end_after_content", "compressed"],
     },
-    "A16": {SMUGGLING: ["test_whatever_is_accepted_was_read_alike_by_all", "test_there_are_enough_of_them"]},
+    "A16": {
+        SMUGGLING: ["test_whatever_is_accepted_was_read_alike_by_all", "test_there_are_enough_of_them"],
+        KNOWN: ["test_what_comes_with_a_connect_is_not_its_body"],
+        KEPT: ["test_the_same_requests_come_out"],
+    },
     "A17": {
         RACES: [
             "test_a_configuration_that_changes_all_the_time_is_never_read_in_parts",

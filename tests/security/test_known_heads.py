@@ -301,6 +301,17 @@ async def test_credentials_that_nobody_asks_for_are_not_kept_with_a_known_head(
     assert (await client.ask(known)).status == 200
 
 
+async def test_what_comes_with_a_connect_is_not_its_body(server: Redeo, client: RawClient, up: Upstream) -> None:
+    """It has none (RFC 9110, 9.3.6): what came as one begins the next request, and a known head may go on with that."""
+    known, begun = head(server) + BODY, b"GET /livez HTTP/1.1\r\nX-Begun: "
+    await get_known(client, known)
+    before = len(up.requests)
+    refused = head(server, length=len(begun)).replace(b"POST", b"CONNECT") + begun
+    assert (await client.ask(refused)).status == 404
+    assert (await client.ask(known)).status == 200
+    assert len(up.requests) == before, "it was but a header of what had begun"
+
+
 async def test_another_host_of_the_configuration_holds_for_known_heads(server: Redeo, client: RawClient) -> None:
     known = head(server) + BODY
     await get_known(client, known)

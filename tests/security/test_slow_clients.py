@@ -307,3 +307,19 @@ async def test_slow_readers_do_not_hold_up_others(redeo: Any, provider: Any) -> 
     server: Redeo = await redeo({"alpha": await provider(stream(events))})
     got = await asyncio.gather(*(server.chat(stream=True) for _ in range(20)))
     assert {answer.status for answer in got} == {200}
+
+
+async def test_what_is_left_of_a_refused_body_starts_no_clock_for_a_head(server: Redeo, opened: Open) -> None:
+    """The connection would be closed under the next request, long before its time as an idle one is over."""
+    reader, writer = await opened()
+    writer.write(head(server, "Content-Length: 2").replace(server.key.encode(), b"wrong"))
+    async with asyncio.timeout(10):
+        assert b" 401 " in await reader.readuntil(b"\r\n\r\n")
+        (connection,) = [one for one in server.daemon._runner.server.connections if one._waiter is None]
+        writer.write(b"{}")
+        while connection._waiter is None:
+            await asyncio.sleep(0)
+        assert connection._header_timer is None
+        writer.write(b"GET")
+        while connection._header_timer is None:
+            await asyncio.sleep(0)
