@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import platform
 import subprocess
 import sys
 import weakref
@@ -92,3 +93,26 @@ upkeep.give_back()
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+FAULTS = """
+import resource, sys
+from proxy import upkeep
+if sys.argv[1] == "settled":
+    upkeep.settle()
+for turn in range(200):
+    if turn == 20:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bodies = [b"x" * 100_000 for _ in range(40)]
+    del bodies
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no other C library has the call")
+def test_memory_of_bodies_is_not_asked_for_again_and_again() -> None:
+    def faults(how: str) -> int:
+        done = subprocess.run([sys.executable, "-c", FAULTS, how], cwd=ROOT, capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert faults("settled") < 2_000 < 20_000 < faults("as it comes")
