@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemon import UNHURRIED
 from tests.support.speech import ANTHROPIC, outcome
 from tests.support.upstream import Received, Wire
 
@@ -47,33 +46,3 @@ async def test_what_was_counted_by_then_stays_counted(bench: Any, named: str) ->
     await b.p.wait_closed()
     assert await b.server.metric(outcome("alpha", "client_gone")) == 1
     assert await b.server.metric('redeo_tokens_total{connection="alpha",kind="input"}') == 3
-
-
-async def test_what_fails_behind_a_client_that_left_is_told_to_the_log(
-    redeo: Any, provider: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    asked = asyncio.Event()
-
-    async def script(received: Received, wire: Wire) -> None:
-        asked.set()
-        await received.gone.wait()
-
-    server = await redeo({"alpha": await provider(script)}, routing={"timeouts": UNHURRIED})
-    engine = server.daemon.front.engine
-    observer = engine.observer
-
-    class Failing:
-        exchange_started, attempt_ended = observer.exchange_started, observer.attempt_ended
-
-        def exchange_ended(self, exchange: Any) -> None:
-            observer.exchange_ended(exchange)
-            raise RuntimeError("the observer failed")
-
-    engine.observer = Failing()
-    asking = asyncio.ensure_future(server.chat())
-    await asked.wait()
-    asking.cancel()
-    while not (told := [record for record in caplog.records if "whose client has left" in record.getMessage()]):
-        await asyncio.sleep(0.005)
-    engine.observer = observer
-    assert told[0].levelname == "ERROR"
